@@ -1,0 +1,54 @@
+//! The one error type of this crate: each variant reads as one sentence that names the file or field.
+
+use std::path::{Path, PathBuf};
+
+/// Why a file or a record was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The operating system refused.
+    #[error("{path}: {source}", path = .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file is not what its name or manifest says.
+    #[error("{path}: {reason}", path = .path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What was found, what was expected, and the way out.
+        reason: String,
+    },
+    /// A value handed in breaks a rule.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// The field's name.
+        field: &'static str,
+        /// The value, the rule, and the way out.
+        reason: String,
+    },
+    /// The embedded database refused.
+    #[error("user state store {path}: {reason}", path = .path.display())]
+    State {
+        /// The database file.
+        path: PathBuf,
+        /// The database's reason.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + '_ {
+        move |source| StoreError::Io { path: path.to_path_buf(), source }
+    }
+
+    pub(crate) fn corrupt(path: &Path, reason: impl ToString) -> StoreError {
+        StoreError::Corrupt { path: path.to_path_buf(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> StoreError {
+        StoreError::Invalid { field, reason: reason.into() }
+    }
+}

@@ -1,0 +1,46 @@
+//! What every other part of the system meets in: ids and the vocabulary, interactions and events,
+//! the Snapshot on disk, and the store of user state.
+//!
+//! ```text
+//! pipeline --writes--> Snapshot --read by--> fmrlrec
+//! events   --append--> UserStateStore --read by--> service
+//! ```
+//! Nothing here knows tensors, HTTP, Kafka or encoders.
+
+mod checksum;
+mod error;
+mod event;
+mod matrix;
+mod snapshot;
+mod staging;
+mod state;
+mod tables;
+mod vocabulary;
+
+pub use checksum::{sha256_bytes, sha256_file};
+pub use error::StoreError;
+pub use event::{Event, MAX_KEY_BYTES};
+pub use matrix::{FeatureDtype, FeatureMatrix, write_matrix};
+pub use snapshot::{
+    Counts, EncoderInfo, FeatureBlock, FeatureInfo, FileEntry, Manifest, SNAPSHOT_VERSION,
+    Snapshot, SnapshotContents, SourceFile, write_snapshot,
+};
+pub use staging::StagedDir;
+pub use state::{Applied, HistoryEntry, UserStateStore};
+pub use tables::{read_items, write_items};
+pub use vocabulary::{Item, Vocabulary};
+
+/// Id of the padding item. Real items have ids `1..=n`; row `i` of every table and matrix is item
+/// `i`, so row 0 is PAD.
+pub const PAD: u32 = 0;
+
+/// One user's use of one item at one time, in internal ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interaction {
+    /// Row of the user in the Snapshot's user table, from 0.
+    pub user: u32,
+    /// Item id, never [`PAD`].
+    pub item: u32,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+}

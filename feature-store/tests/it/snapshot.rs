@@ -1,0 +1,111 @@
+//! The Snapshot on disk.
+
+use feature_store::{
+    EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, StoreError, write_snapshot,
+};
+use std::path::Path;
+
+fn contents() -> SnapshotContents {
+    let row = |user, item, timestamp_ms| Interaction { user, item, timestamp_ms };
+    SnapshotContents {
+        users: vec!["ann".into(), "bob".into()],
+        items: ["x", "y"].map(|key| Item { key: key.into(), title: key.to_uppercase(), text: "t".into() }).into(),
+        interactions: vec![row(0, 2, 5), row(0, 1, 5), row(1, 1, 3)],
+        features: vec![block("text", FeatureDtype::F16), block("image", FeatureDtype::F32)],
+        sources: Vec::new(),
+        config: serde_json::json!({"k": 1}),
+        notes: [("image.missing".to_owned(), 1)].into(),
+    }
+}
+
+fn block(name: &str, dtype: FeatureDtype) -> FeatureBlock {
+    FeatureBlock {
+        name: name.into(),
+        dim: 2,
+        values: vec![0.0, 0.0, 0.5, -0.25, 0.0, 0.0],
+        mask: vec![0, 1, 0],
+        dtype,
+        encoder: EncoderInfo { name: "given".into(), weights_sha256: None },
+    }
+}
+
+#[test]
+fn a_round_trip_keeps_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("snapshot");
+    let manifest = write_snapshot(&path, contents()).unwrap();
+    let snapshot = Snapshot::open(&path).unwrap();
+    assert_eq!(snapshot.manifest, manifest);
+    assert_eq!(snapshot.users().unwrap(), contents().users);
+    assert_eq!(snapshot.items().unwrap(), contents().items);
+    assert_eq!(snapshot.interactions().unwrap(), contents().interactions);
+    assert_eq!(snapshot.sequences().unwrap(), vec![vec![2, 1], vec![1]]);
+    for (matrix, block) in snapshot.features().unwrap().iter().zip(contents().features) {
+        assert_eq!((matrix.0.as_str(), matrix.1.to_f32(), matrix.1.mask()), (block.name.as_str(), block.values, &block.mask[..]));
+    }
+    assert_eq!(manifest.features[0].missing, 1);
+}
+
+#[test]
+fn two_writes_give_the_same_bytes_and_leave_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("snapshot");
+    write_snapshot(&path, contents()).unwrap();
+    let first = Snapshot::open(&path).unwrap().fingerprint().unwrap();
+    write_snapshot(&path, contents()).unwrap();
+    assert_eq!(Snapshot::open(&path).unwrap().fingerprint().unwrap(), first);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn damage_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("snapshot");
+    write_snapshot(&path, contents()).unwrap();
+    let check = |file: &str, damage: &dyn Fn(Vec<u8>) -> Vec<u8>, expect: &str| {
+        let whole = std::fs::read(path.join(file)).unwrap();
+        std::fs::write(path.join(file), damage(whole.clone())).unwrap();
+        let message = Snapshot::open(&path).unwrap_err().to_string();
+        std::fs::write(path.join(file), whole).unwrap();
+        assert!(message.contains(file) && message.contains(expect), "{message}");
+    };
+    for file in ["users.parquet", "items.parquet", "interactions.parquet", "features/text.safetensors"] {
+        check(file, &|bytes| bytes[..bytes.len() - 1].to_vec(), "bytes and the manifest says");
+        check(file, &|mut bytes| { bytes[9] ^= 1; bytes }, "altered");
+    }
+    check("manifest.json", &|_| b"{\"schema_version\": 7}".to_vec(), "version 7");
+    check("manifest.json", &|_| b"{".to_vec(), "no version");
+}
+
+#[test]
+fn contents_that_do_not_fit_are_refused_and_the_old_snapshot_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("snapshot");
+    write_snapshot(&path, contents()).unwrap();
+    let check = |change: &dyn Fn(&mut SnapshotContents), expect: &str| {
+        let mut contents = contents();
+        change(&mut contents);
+        let message = write_snapshot(&path, contents).unwrap_err().to_string();
+        assert!(message.contains(expect), "{message} does not contain {expect}");
+        Snapshot::open(&path).expect("the last good Snapshot is still there");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing half-written is left");
+    };
+    check(&|c| c.items[1].key = "x".into(), "\"x\" is the key of items 1 and 2");
+    check(&|c| c.interactions[0].item = 3, "outside 2 users and 2 items");
+    check(&|c| c.interactions[0].item = 0, "outside");
+    check(&|c| c.interactions.reverse(), "out of order");
+    check(&|c| c.features[0].mask.truncate(2), "2 rows for 2 items and PAD");
+    check(&|c| c.features[0].values[0] = 1.0, "row 0 of text is PAD");
+    check(&|c| c.features[0].values[2] = f32::NAN, "row 1 column 0");
+    check(&|c| c.features[0].name = "../x".into(), "../x");
+    check(&|c| c.features[1].name = "text".into(), "given twice");
+}
+
+#[test]
+fn somebody_elses_folder_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("thesis.tex"), "years of work").unwrap();
+    let refused = |path: &Path| matches!(write_snapshot(path, contents()), Err(StoreError::Corrupt { .. }));
+    assert!(refused(dir.path()));
+    assert!(dir.path().join("thesis.tex").is_file());
+}

@@ -1,0 +1,73 @@
+//! The catalogue: one row an item from the `items` query, and the item's text from the template.
+
+use crate::BuildError;
+use crate::config::ItemsConfig;
+use crate::tables::{Tables, column_names, text_column};
+use crate::template::Template;
+use arrow::array::{Array, RecordBatch, StringArray};
+use feature_store::Item;
+use std::collections::HashMap;
+
+/// What the `items` query is called in errors.
+const QUERY: &str = "items.sql";
+
+/// The items of a vocabulary in its order, and how many the query had no row for: those are called
+/// by their key and have no text.
+pub(crate) async fn catalogue(
+    tables: &Tables,
+    config: &ItemsConfig,
+    keys: &[String],
+) -> Result<(Vec<Item>, u64), BuildError> {
+    let template = Template::parse(&config.text_template)?;
+    let rows = tables.query(QUERY, &config.sql).await?;
+    let item = column(&rows, "item", QUERY)?;
+    let title = column(&rows, "title", QUERY)?;
+    let parts = template
+        .columns()
+        .map(|name| column(&rows, name, "items.text_template"))
+        .collect::<Result<Vec<StringArray>, _>>()?;
+    let row_of = row_of_key(&item)?;
+    let mut without_row = 0;
+    let items = keys.iter().map(|key| match row_of.get(key.as_str()) {
+        None => {
+            without_row += 1;
+            Item { key: key.clone(), title: key.clone(), text: String::new() }
+        }
+        Some(&row) => {
+            let values: Vec<&str> = parts.iter().map(|part| value(part, row)).collect();
+            let title = Some(value(&title, row).trim()).filter(|title| !title.is_empty()).unwrap_or(key);
+            Item { key: key.clone(), title: title.to_owned(), text: template.fill(&values) }
+        }
+    });
+    let items = items.collect();
+    Ok((items, without_row))
+}
+
+fn row_of_key(item: &StringArray) -> Result<HashMap<&str, usize>, BuildError> {
+    let mut row_of = HashMap::with_capacity(item.len());
+    for (row, key) in item.iter().enumerate() {
+        let Some(key) = key else {
+            return Err(BuildError::query(QUERY, format!("row {} has no `item`; leave such rows out", row + 1)));
+        };
+        if let Some(first) = row_of.insert(key, row) {
+            return Err(BuildError::query(
+                QUERY,
+                format!("gives item {key:?} in rows {} and {}; give one row an item (GROUP BY)", first + 1, row + 1),
+            ));
+        }
+    }
+    Ok(row_of)
+}
+
+fn column(rows: &RecordBatch, name: &str, asked_by: &str) -> Result<StringArray, BuildError> {
+    let found = rows.column_by_name(name).ok_or_else(|| {
+        let columns = column_names(rows);
+        BuildError::query(asked_by, format!("needs column `{name}`, which {QUERY} does not give; it gives {columns}"))
+    })?;
+    text_column(found)
+        .ok_or_else(|| BuildError::query(asked_by, format!("column `{name}` is {}, not text", found.data_type())))
+}
+
+fn value(column: &StringArray, row: usize) -> &str {
+    if column.is_null(row) { "" } else { column.value(row) }
+}

@@ -1,0 +1,232 @@
+//! The configuration of a build, as TOML. Every value is stated: there are no hidden defaults, and a
+//! key that is not known is an error. Relative paths start at the folder the config lies in.
+
+use crate::BuildError;
+use crate::encoder::Runtime;
+use feature_store::FeatureDtype;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Most tokens a text encoder may be given.
+pub const MAX_TOKENS_LIMIT: usize = 8192;
+
+/// What to build a Snapshot from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildConfig {
+    /// Where embeddings are kept by content, so that a second build encodes only what is new.
+    /// Needed when a feature has an encoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_dir: Option<PathBuf>,
+    /// The source tables, read as they are.
+    pub tables: Vec<TableConfig>,
+    /// Where the interactions are.
+    pub interactions: InteractionsConfig,
+    /// Fewest interactions a user and an item keep.
+    pub k_core: KCoreConfig,
+    /// What items are called and what their text is.
+    pub items: ItemsConfig,
+    /// The feature matrices, in the order the model concatenates them.
+    pub features: Vec<FeatureConfig>,
+}
+
+/// One source table, queried by its name.
+///
+/// A CSV file has a header and commas. A column whose every value is an integer as a program prints
+/// it is an integer column, else decimal, else text: keys with leading zeros stay as they are. An
+/// empty field is null. Every table gets the column `source_row`: its rows counted from 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableConfig {
+    /// Name in queries.
+    pub name: String,
+    /// File.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: TableFormat,
+}
+
+/// Format of a source table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TableFormat {
+    /// Comma-separated text with a header.
+    Csv,
+    /// Apache Parquet.
+    Parquet,
+}
+
+/// The table of interactions and its columns. Every row is an interaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InteractionsConfig {
+    /// Name of the table.
+    pub table: String,
+    /// Column of user keys: text or integers.
+    pub user: String,
+    /// Column of item keys: text or integers.
+    pub item: String,
+    /// Column of times since the Unix epoch: integers. Equal times of a user keep the order of the
+    /// file.
+    pub timestamp: String,
+    /// Unit of that column.
+    pub timestamp_unit: TimestampUnit,
+}
+
+/// Unit of a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TimestampUnit {
+    /// Seconds.
+    #[serde(rename = "s")]
+    Seconds,
+    /// Milliseconds.
+    #[serde(rename = "ms")]
+    Milliseconds,
+}
+
+/// Users and items with fewer interactions are dropped, again and again until none is left to drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KCoreConfig {
+    /// Fewest interactions of a user; 1 keeps every user.
+    pub min_user: u32,
+    /// Fewest interactions of an item; 1 keeps every item.
+    pub min_item: u32,
+}
+
+/// The catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ItemsConfig {
+    /// A query over the tables that gives a row an item: its key as `item`, its `title`, and the
+    /// columns that `text_template` names. Names are used as written (no folding to lower case).
+    pub sql: String,
+    /// The item's text: `{column}` is the column's value. Where it is null or empty, the words that
+    /// follow it up to the next `{column}` are left out too.
+    pub text_template: String,
+}
+
+/// One feature matrix: a name, a type on disk, and exactly one of `text_encoder`, `image_encoder`
+/// and `file`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureConfig {
+    /// Name: letters, digits, `-` and `_`.
+    pub name: String,
+    /// Element type on disk.
+    pub dtype: FeatureDtype,
+    /// Encode the item's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_encoder: Option<TextEncoderConfig>,
+    /// Encode the item's image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_encoder: Option<ImageEncoderConfig>,
+    /// Features that are already there: `.parquet` (columns `item` and `features`), `.npy` or
+    /// `.safetensors` (tensor `features`, and `mask` if some rows are empty).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// CSV file whose column `item` names the rows of a `.npy` or `.safetensors` file in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<PathBuf>,
+}
+
+/// A text encoder on disk in the Hugging Face layout: `model.onnx` or `onnx/model.onnx`,
+/// `tokenizer.json`, `1_Pooling/config.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextEncoderConfig {
+    /// The folder.
+    pub dir: PathBuf,
+    /// What runs it.
+    pub runtime: Runtime,
+    /// Tokens after which a text is cut, the special ones included.
+    pub max_tokens: usize,
+}
+
+/// An image encoder on disk: `model.onnx`, `vision_model.onnx` or either in `onnx/`, and
+/// `preprocessor_config.json`; without the latter the EfficientNet-Lite0 rule holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageEncoderConfig {
+    /// The folder.
+    pub dir: PathBuf,
+    /// What runs it.
+    pub runtime: Runtime,
+    /// Folder with one image an item, named by the item's key.
+    pub images: PathBuf,
+    /// File name extension of the images, without the dot.
+    pub extension: String,
+}
+
+/// Where a feature matrix comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum FeatureSource<'a> {
+    /// The item's text through an encoder.
+    Text(&'a TextEncoderConfig),
+    /// The item's image through an encoder.
+    Image(&'a ImageEncoderConfig),
+    /// A file.
+    File(&'a PathBuf, Option<&'a PathBuf>),
+}
+
+impl FeatureConfig {
+    /// The one source that is given.
+    ///
+    /// # Errors
+    /// None or several are given, or `keys` without `file`.
+    pub fn source(&self) -> Result<FeatureSource<'_>, BuildError> {
+        let field = format!("features.{}", self.name);
+        match (&self.text_encoder, &self.image_encoder, &self.file, &self.keys) {
+            (Some(text), None, None, None) => Ok(FeatureSource::Text(text)),
+            (None, Some(image), None, None) => Ok(FeatureSource::Image(image)),
+            (None, None, Some(file), keys) => Ok(FeatureSource::File(file, keys.as_ref())),
+            _ => Err(BuildError::config(
+                field,
+                "give exactly one of text_encoder, image_encoder and file; keys belongs to file",
+            )),
+        }
+    }
+}
+
+impl BuildConfig {
+    /// Checks what can be checked without reading a file.
+    pub(crate) fn validate(&self) -> Result<(), BuildError> {
+        if self.tables.is_empty() {
+            return Err(BuildError::config("tables", "is empty; name at least the table of interactions"));
+        }
+        if self.features.is_empty() {
+            return Err(BuildError::config("features", "is empty; the model needs at least one feature matrix"));
+        }
+        for (field, value) in [("k_core.min_user", self.k_core.min_user), ("k_core.min_item", self.k_core.min_item)] {
+            if value == 0 {
+                return Err(BuildError::config(field, "is 0; 1 keeps everything"));
+            }
+        }
+        for (index, feature) in self.features.iter().enumerate() {
+            if self.features[..index].iter().any(|other| other.name == feature.name) {
+                return Err(BuildError::config("features", format!("{:?} is given twice; rename one", feature.name)));
+            }
+            self.validate_feature(feature)?;
+        }
+        Ok(())
+    }
+
+    fn validate_feature(&self, feature: &FeatureConfig) -> Result<(), BuildError> {
+        let source = feature.source()?;
+        if !matches!(source, FeatureSource::File(..)) && self.cache_dir.is_none() {
+            return Err(BuildError::config(
+                "cache_dir",
+                format!("is missing; feature {:?} has an encoder, whose embeddings are kept there", feature.name),
+            ));
+        }
+        if let FeatureSource::Text(text) = source
+            && !(3..=MAX_TOKENS_LIMIT).contains(&text.max_tokens)
+        {
+            return Err(BuildError::config(
+                format!("features.{}.text_encoder.max_tokens", feature.name),
+                format!("{} is not in 3..={MAX_TOKENS_LIMIT}", text.max_tokens),
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! Interactions: the columns checked and typed, the k-core kept, ids given, sequences ordered.
+//!
+//! Rules: every row is an interaction; ids follow the order of keys (integers by value, then text by
+//! bytes); a user's interactions are in order of time, and equal times keep the order of the file.
+
+use crate::config::{InteractionsConfig, KCoreConfig, TimestampUnit};
+use crate::k_core::k_core;
+use crate::tables::{SOURCE_ROW, Table, Tables, text_column};
+use crate::{BuildError, key_order};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use feature_store::{Interaction, MAX_KEY_BYTES};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What is left of the interactions after the k-core.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// User keys; user `u` is element `u`.
+    pub(crate) users: Vec<String>,
+    /// Item keys; item `i` is element `i - 1`.
+    pub(crate) items: Vec<String>,
+    /// By user, then time, then row of the source.
+    pub(crate) rows: Vec<Interaction>,
+    /// Rows of the source.
+    pub(crate) read: u64,
+}
+
+/// Reads, filters and orders.
+pub(crate) async fn interactions(
+    tables: &Tables,
+    config: &InteractionsConfig,
+    core: KCoreConfig,
+) -> Result<Kept, BuildError> {
+    let table = tables.get(&config.table)?;
+    let users = keys(table, &config.user)?;
+    let items = keys(table, &config.item)?;
+    let times = times(table, &config.timestamp, config.timestamp_unit)?;
+    let read = users.len() as u64;
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("user", Arc::new(users)),
+        ("item", Arc::new(items)),
+        ("timestamp_ms", Arc::new(times)),
+        (SOURCE_ROW, table.column(SOURCE_ROW)?.clone()),
+    ];
+    let rows = RecordBatch::try_from_iter(columns).map_err(|e| BuildError::input(&table.path, e))?;
+    Ok(ordered(&k_core(rows, core).await?, read))
+}
+
+/// A column of keys as text: none null, empty or overlong.
+fn keys(table: &Table, name: &str) -> Result<StringArray, BuildError> {
+    let column = table.column(name)?;
+    let kind = column.data_type();
+    if !(kind.is_integer() || matches!(kind, DataType::Utf8)) {
+        return Err(BuildError::input(
+            &table.path,
+            format!("column `{name}` is {kind}; keys must be text or integers"),
+        ));
+    }
+    let text = text_column(column)
+        .ok_or_else(|| BuildError::input(&table.path, format!("column `{name}` does not read as text")))?;
+    for (row, key) in text.iter().enumerate() {
+        let reason = match key {
+            None | Some("") => "is empty; give every row a key".to_owned(),
+            Some(key) if key.len() > MAX_KEY_BYTES => {
+                format!("has {} bytes; at most {MAX_KEY_BYTES} are accepted", key.len())
+            }
+            Some(_) => continue,
+        };
+        return Err(BuildError::input(&table.path, format!("column `{name}` row {} {reason}", row + 1)));
+    }
+    Ok(text)
+}
+
+/// A column of times in milliseconds.
+fn times(table: &Table, name: &str, unit: TimestampUnit) -> Result<Int64Array, BuildError> {
+    let column = table.column(name)?;
+    let refuse = |row: usize, value: &str| {
+        let reason = format!(
+            "column `{name}` row {} is {value:?}; whole seconds or milliseconds since the Unix epoch are expected",
+            row + 1
+        );
+        BuildError::input(&table.path, reason)
+    };
+    if !column.data_type().is_integer() {
+        // The first value that is no integer tells more than the type does.
+        let text = text_column(column);
+        let odd = text.iter().flat_map(|t| t.iter().enumerate()).find(|(_, v)| v.is_none_or(|v| key_order::integer(v).is_none()));
+        let (row, value) = odd.map_or((0, None), |(row, value)| (row, value));
+        return Err(refuse(row, value.unwrap_or("")));
+    }
+    let times = cast(column, &DataType::Int64).map_err(|e| BuildError::input(&table.path, e))?;
+    let times = times.as_primitive::<Int64Type>();
+    let factor = match unit {
+        TimestampUnit::Seconds => 1000,
+        TimestampUnit::Milliseconds => 1,
+    };
+    times
+        .iter()
+        .enumerate()
+        .map(|(row, time)| match time {
+            None => Err(refuse(row, "")),
+            Some(time) => time.checked_mul(factor).filter(|ms| *ms >= 0).ok_or_else(|| refuse(row, &time.to_string())),
+        })
+        .collect::<Result<Vec<i64>, _>>()
+        .map(Int64Array::from)
+}
+
+fn ordered(rows: &RecordBatch, read: u64) -> Kept {
+    let text = |name: &str| rows[name].as_string::<i32>();
+    let number = |name: &str| rows[name].as_primitive::<Int64Type>().values();
+    let (users, user_ids) = ids(text("user"));
+    let (items, item_ids) = ids(text("item"));
+    let (times, source) = (number("timestamp_ms"), number(SOURCE_ROW));
+    let mut order: Vec<usize> = (0..rows.num_rows()).collect();
+    order.sort_unstable_by_key(|&at| (user_ids[at], times[at], source[at]));
+    let rows = order
+        .into_iter()
+        .map(|at| Interaction { user: user_ids[at], item: item_ids[at] + 1, timestamp_ms: times[at] })
+        .collect();
+    Kept { users, items, rows, read }
+}
+
+/// The distinct keys in order, and the position of every row's key among them.
+fn ids(column: &StringArray) -> (Vec<String>, Vec<u32>) {
+    let mut keys: Vec<&str> = column.iter().flatten().collect();
+    keys.sort_unstable_by(|l, r| key_order::compare(l, r));
+    keys.dedup();
+    let position: HashMap<&str, u32> = keys.iter().enumerate().map(|(at, key)| (*key, at as u32)).collect();
+    let ids = column.iter().flatten().map(|key| position[key]).collect();
+    (keys.into_iter().map(str::to_owned).collect(), ids)
+}

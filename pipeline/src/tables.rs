@@ -1,0 +1,214 @@
+//! Source tables: read by DataFusion as they are, checked, typed, and registered under their names.
+//!
+//! Files are read in one partition, so that rows keep the order of the file; each table gets the
+//! column `source_row`. CSV columns are read as text and narrowed by a rule that loses nothing
+//! (integer as printed, else decimal, else text), so a key such as `007` stays what it is.
+
+use crate::config::{TableConfig, TableFormat};
+use crate::{BuildError, key_order};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::datasource::MemTable;
+use datafusion::prelude::{CsvReadOptions, DataFrame, ParquetReadOptions, SessionConfig, SessionContext};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Column that counts the rows of a source file from 0.
+pub(crate) const SOURCE_ROW: &str = "source_row";
+
+/// The registered tables.
+pub(crate) struct Tables {
+    context: SessionContext,
+    tables: BTreeMap<String, Table>,
+}
+
+/// One table in memory and the file it came from.
+#[derive(Debug, Clone)]
+pub(crate) struct Table {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// All its rows in order, `source_row` last.
+    pub(crate) rows: RecordBatch,
+}
+
+impl Tables {
+    /// Reads and registers every table.
+    pub(crate) async fn read(configs: &[TableConfig], base_dir: &Path) -> Result<Tables, BuildError> {
+        let context = context();
+        let mut tables = BTreeMap::new();
+        for config in configs {
+            let path = base_dir.join(&config.path);
+            let rows = read_table(&context, &path, config.format).await?;
+            if tables.contains_key(&config.name) {
+                return Err(BuildError::config("tables", format!("{:?} is given twice; rename one", config.name)));
+            }
+            register(&context, &config.name, rows.clone())?;
+            tables.insert(config.name.clone(), Table { path, rows });
+        }
+        Ok(Tables { context, tables })
+    }
+
+    /// A table by name.
+    pub(crate) fn get(&self, name: &str) -> Result<&Table, BuildError> {
+        self.tables.get(name).ok_or_else(|| {
+            let known = self.tables.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            BuildError::config("interactions.table", format!("{name:?} is no table; the tables are: {known}"))
+        })
+    }
+
+    /// All rows of a query as one batch; `what` names the query in errors.
+    pub(crate) async fn query(&self, what: &str, sql: &str) -> Result<RecordBatch, BuildError> {
+        let frame = self.context.sql(sql).await.map_err(|e| BuildError::query(what, e.strip_backtrace()))?;
+        collect(frame).await.map_err(|e| BuildError::query(what, e.strip_backtrace()))
+    }
+}
+
+impl Table {
+    /// A column by name; the error lists the columns that are there.
+    pub(crate) fn column(&self, name: &str) -> Result<&ArrayRef, BuildError> {
+        self.rows.column_by_name(name).ok_or_else(|| {
+            BuildError::input(&self.path, format!("has no column `{name}`; it has {}", column_names(&self.rows)))
+        })
+    }
+}
+
+/// A session that keeps the order of rows and the spelling of names.
+pub(crate) fn context() -> SessionContext {
+    let config = SessionConfig::new()
+        .with_target_partitions(1)
+        .with_repartition_file_scans(false)
+        .set_bool("datafusion.sql_parser.enable_ident_normalization", false);
+    SessionContext::new_with_config(config)
+}
+
+/// Registers one batch as a table, replacing one of the same name.
+pub(crate) fn register(context: &SessionContext, name: &str, rows: RecordBatch) -> Result<(), BuildError> {
+    let fail = |e: datafusion::error::DataFusionError| BuildError::query(format!("table {name}"), e.strip_backtrace());
+    let table = MemTable::try_new(rows.schema(), vec![vec![rows]]).map_err(fail)?;
+    let reference = datafusion::common::TableReference::bare(name);
+    context.deregister_table(reference.clone()).map_err(fail)?;
+    context.register_table(reference, Arc::new(table)).map_err(fail)?;
+    Ok(())
+}
+
+/// Runs a query and joins its batches.
+pub(crate) async fn collect(frame: DataFrame) -> Result<RecordBatch, datafusion::error::DataFusionError> {
+    let schema: Arc<Schema> = Arc::new(frame.schema().as_arrow().clone());
+    let batches = frame.collect().await?;
+    // The schema of what came out may differ from the planned one in nullability only.
+    let schema = batches.first().map_or(schema, RecordBatch::schema);
+    Ok(concat_batches(&schema, &batches)?)
+}
+
+/// The user-visible columns of a batch, joined by commas.
+pub(crate) fn column_names(rows: &RecordBatch) -> String {
+    let schema = rows.schema();
+    let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).filter(|n| *n != SOURCE_ROW).collect();
+    names.join(", ")
+}
+
+/// A column as text; null stays null.
+pub(crate) fn text_column(column: &ArrayRef) -> Option<StringArray> {
+    let text = cast(column, &DataType::Utf8).ok()?;
+    text.as_string_opt::<i32>().cloned()
+}
+
+/// Reads one file: in order, typed, with `source_row`.
+///
+/// # Errors
+/// The file is missing, empty, has a header and no row, or is not of its format.
+pub(crate) async fn read_table(
+    context: &SessionContext,
+    path: &Path,
+    format: TableFormat,
+) -> Result<RecordBatch, BuildError> {
+    let metadata = std::fs::metadata(path).map_err(BuildError::io(path))?;
+    if !metadata.is_file() {
+        return Err(BuildError::input(path, "is no file; name a table's file"));
+    }
+    if metadata.len() == 0 {
+        return Err(BuildError::input(path, "is empty; a table needs a header and at least one row"));
+    }
+    let frame = open(context, path, format).await.map_err(|e| unreadable(path, format, &e))?;
+    let rows = collect(frame).await.map_err(|e| unreadable(path, format, &e))?;
+    if rows.num_rows() == 0 {
+        return Err(BuildError::input(path, "has columns and no row; a table needs at least one row"));
+    }
+    if rows.column_by_name(SOURCE_ROW).is_some() {
+        return Err(BuildError::input(path, format!("has a column `{SOURCE_ROW}`, a name that is taken; rename it")));
+    }
+    typed(path, &rows, format)
+}
+
+async fn open(context: &SessionContext, path: &Path, format: TableFormat) -> datafusion::error::Result<DataFrame> {
+    let absolute = std::path::absolute(path)?;
+    let name = absolute.to_string_lossy();
+    let extension = absolute.extension().map_or(String::new(), |e| format!(".{}", e.to_string_lossy()));
+    match format {
+        TableFormat::Csv => {
+            // Zero records to infer from: every column is text.
+            let options = CsvReadOptions::new()
+                .schema_infer_max_records(0)
+                .newlines_in_values(true)
+                .file_extension(&extension);
+            context.read_csv(name.as_ref(), options).await
+        }
+        TableFormat::Parquet => {
+            let options = ParquetReadOptions::new().file_extension(&extension);
+            context.read_parquet(name.as_ref(), options).await
+        }
+    }
+}
+
+fn unreadable(path: &Path, format: TableFormat, error: &datafusion::error::DataFusionError) -> BuildError {
+    let format = match format {
+        TableFormat::Csv => "CSV",
+        TableFormat::Parquet => "Parquet",
+    };
+    BuildError::input(path, format!("is not readable as {format}: {}", error.strip_backtrace()))
+}
+
+fn typed(path: &Path, rows: &RecordBatch, format: TableFormat) -> Result<RecordBatch, BuildError> {
+    let mut fields = Vec::new();
+    let mut columns: Vec<ArrayRef> = Vec::new();
+    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
+        let column = match (format, column.data_type()) {
+            (TableFormat::Csv, _) => narrowed(&text_column(column).ok_or_else(|| {
+                BuildError::input(path, format!("column `{}` is not text", field.name()))
+            })?),
+            (TableFormat::Parquet, DataType::Utf8View | DataType::LargeUtf8) => {
+                cast(column, &DataType::Utf8).map_err(|e| BuildError::input(path, e))?
+            }
+            (TableFormat::Parquet, _) => column.clone(),
+        };
+        fields.push(Field::new(field.name(), column.data_type().clone(), true));
+        columns.push(column);
+    }
+    fields.push(Field::new(SOURCE_ROW, DataType::Int64, false));
+    columns.push(Arc::new(Int64Array::from_iter_values(0..rows.num_rows() as i64)));
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|e| BuildError::input(path, e))
+}
+
+/// The narrowest type that keeps every value as it is written.
+fn narrowed(column: &StringArray) -> ArrayRef {
+    if column.null_count() == column.len() {
+        return Arc::new(column.clone());
+    }
+    if column.iter().flatten().all(|text| key_order::integer(text).is_some()) {
+        return Arc::new(column.iter().map(|text| text.and_then(key_order::integer)).collect::<Int64Array>());
+    }
+    if column.iter().flatten().all(|text| decimal(text).is_some()) {
+        return Arc::new(column.iter().map(|text| text.and_then(decimal)).collect::<Float64Array>());
+    }
+    Arc::new(column.clone())
+}
+
+/// A finite number with a point or an exponent; `007`, `inf` and `nan` are text.
+fn decimal(text: &str) -> Option<f64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let zero_padded = digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.");
+    let plain = digits.starts_with(|c: char| c.is_ascii_digit()) && digits.bytes().all(|b| b"0123456789.eE+-".contains(&b));
+    if plain && !zero_padded { text.parse().ok().filter(|value: &f64| value.is_finite()) } else { None }
+}

@@ -1,0 +1,108 @@
+//! Bad input gives one sentence that names the file, field or value, and no Snapshot.
+
+use crate::support::{CONFIG, ITEMS, Project};
+use pipeline::BuildConfig;
+
+fn refused(project: &Project, parts: &[&str]) {
+    let error = project.build().unwrap_err().to_string();
+    for part in parts {
+        assert!(error.contains(part), "{error:?} lacks {part:?}");
+    }
+    assert!(!error.contains('\n'), "{error:?} is more than one line");
+    let left: Vec<_> = std::fs::read_dir(project.dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name.contains("snapshot"))
+        .collect();
+    assert!(left.is_empty(), "{left:?} was left behind");
+}
+
+#[test]
+fn tables() {
+    let check = |file: &str, contents: &str, parts: &[&str]| {
+        let project = Project::new();
+        project.write(file, contents);
+        refused(&project, parts);
+    };
+    check("ratings.csv", "", &["ratings.csv", "is empty"]);
+    check("ratings.csv", "user,item,time\n", &["ratings.csv", "no row"]);
+    check("ratings.csv", "user,item,when\n1,a,2\n", &["ratings.csv", "no column `time`", "user, item, when"]);
+    check("ratings.csv", "user,item,time\n1,a,2\n1,b,noon\n", &["ratings.csv", "`time` row 2", "\"noon\""]);
+    check("ratings.csv", "user,item,time\n1,a,2\n1,b,\n", &["ratings.csv", "`time` row 2"]);
+    check("ratings.csv", "user,item,time\n1,a,2.5\n", &["ratings.csv", "`time` row 1", "2.5"]);
+    check("ratings.csv", "user,item,time\n1,a,-2\n", &["ratings.csv", "`time` row 1", "-2"]);
+    check("ratings.csv", "user,item,time\n1,a,99999999999999999\n", &["ratings.csv", "`time` row 1", "99999999999999999"]);
+    check("ratings.csv", "user,item,time\n1,a,2\n,b,3\n", &["ratings.csv", "`user` row 2", "empty"]);
+    check("ratings.csv", "user,item,time\n1,1.5,2\n", &["ratings.csv", "`item`", "text or integers"]);
+    check("ratings.csv", "user,item,time\n1,a,2\n1,b\n", &["ratings.csv", "CSV"]);
+    check("ratings.csv", &format!("user,item,time\n{},a,2\n", "u".repeat(300)), &["`user` row 1", "300 bytes"]);
+    check("items.csv", &format!("{ITEMS}b,Again,\n"), &["items.sql", "\"b\"", "2 and 4"]);
+    check("items.csv", "item,title,genres\n,Nameless,\n", &["items.sql", "row 1", "no `item`"]);
+    check("items.csv", "key,title,genres\na,First,\n", &["items.sql", "item"]);
+}
+
+#[test]
+fn missing_files() {
+    for file in ["ratings.csv", "items.csv", "given.safetensors"] {
+        let project = Project::new();
+        std::fs::remove_file(project.path(file)).unwrap();
+        refused(&project, &[file, "No such file"]);
+    }
+}
+
+#[test]
+fn configs_that_parse() {
+    let check = |from: &str, to: &str, parts: &[&str]| refused(&Project::new().with(from, to), parts);
+    check("{title}. {genres}", "{title}. {genre}", &["items.text_template", "`genre`", "item, title, genres"]);
+    check("{title}. {genres}", "{title", &["items.text_template", "closing brace"]);
+    check("SELECT item,", "SELEKT item,", &["items.sql"]);
+    check("FROM items", "FROM films", &["items.sql", "films"]);
+    check("table = \"ratings\"", "table = \"rating\"", &["interactions.table", "\"rating\"", "items, ratings"]);
+    check("min_user = 1", "min_user = 0", &["k_core.min_user", "0"]);
+    check("min_user = 1", "min_user = 99", &["k_core", "99"]);
+    check("name = \"items\"", "name = \"ratings\"", &["tables", "\"ratings\"", "twice"]);
+    check("keys = \"items.csv\"", "", &["features.given.keys", "missing"]);
+    check("file = \"given.safetensors\"\n", "", &["features.given", "exactly one"]);
+    check("format = \"csv\"", "format = \"parquet\"", &["ratings.csv", "Parquet"]);
+    let encoder = "text_encoder = { dir = \"absent\", runtime = \"tract\", max_tokens = 8 }";
+    check("file = \"given.safetensors\"\nkeys = \"items.csv\"", encoder, &["cache_dir", "\"given\""]);
+    let cached = |features: &str, parts: &[&str]| refused(&Project::new().with_features(features), parts);
+    let feature = |source: &str| format!("[[features]]\nname = \"f\"\ndtype = \"f16\"\n{source}\n");
+    cached(&feature(encoder), &["absent", "model.onnx"]);
+    cached(&feature(&encoder.replace("= 8", "= 1")), &["features.f.text_encoder.max_tokens", "1"]);
+    let image = "image_encoder = { dir = \"absent\", runtime = \"tract\", images = \"posters\", extension = \"jpg\" }";
+    cached(&feature(image), &["absent", "model.onnx"]);
+}
+
+#[test]
+fn configs_that_do_not_parse_name_the_field() {
+    let check = |from: &str, to: &str, part: &str| {
+        let error = toml::from_str::<BuildConfig>(&CONFIG.replace(from, to)).unwrap_err().to_string();
+        assert!(error.contains(part), "{error:?} lacks {part:?}");
+    };
+    check("min_user = 1", "", "min_user");
+    check("min_user = 1", "min_user = 1\nmin_usr = 1", "min_usr");
+    check("timestamp_unit = \"s\"", "timestamp_unit = \"h\"", "unknown variant `h`");
+    check("dtype = \"f32\"", "dtype = \"f64\"", "unknown variant `f64`");
+    check("min_user = 1", "min_user = -1", "-1");
+}
+
+#[test]
+fn an_output_that_is_something_else_is_not_replaced() {
+    let project = Project::new();
+    project.write("snapshot/letter.txt", "dear");
+    let error = project.build().unwrap_err().to_string();
+    assert!(error.contains("snapshot") && error.contains("not replaced"), "{error}");
+    assert_eq!(std::fs::read(project.path("snapshot/letter.txt")).unwrap(), b"dear");
+}
+
+#[cfg(not(feature = "ort"))]
+#[test]
+fn onnxruntime_needs_its_feature() {
+    let project = Project::new().with_features(
+        "[[features]]\nname = \"image\"\ndtype = \"f16\"\n[features.image_encoder]\ndir = \"encoder\"\n\
+         runtime = { onnxruntime = \"libonnxruntime.so\" }\nimages = \"images\"\nextension = \"png\"\n",
+    );
+    project.write("encoder/model.onnx", crate::onnx::mean_colour(2));
+    refused(&project, &["runtime", "libonnxruntime.so", "pipeline/ort"]);
+}

@@ -1,0 +1,145 @@
+//! Order, ids, ties and the k-core.
+
+use crate::support::{Project, tree};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[test]
+fn ids_follow_the_order_of_keys_and_ties_the_order_of_the_file() {
+    let snapshot = Project::new().snapshot();
+    assert_eq!(snapshot.users().unwrap(), ["9", "10", "x"]);
+    let keys: Vec<String> = snapshot.items().unwrap().into_iter().map(|item| item.key).collect();
+    assert_eq!(keys, ["a", "b", "c"]);
+    // User 9: b at 1, then a and c at 7 as the file has them.
+    assert_eq!(snapshot.sequences().unwrap(), [vec![2, 1, 3], vec![2], vec![1]]);
+    assert_eq!(snapshot.interactions().unwrap()[0].timestamp_ms, 1000, "seconds become milliseconds");
+}
+
+#[test]
+fn swapping_tied_rows_swaps_them_and_moving_others_changes_nothing() {
+    let project = Project::new();
+    project.write("ratings.csv", "user,item,time\n9,b,1\nx,a,3\n9,c,7\n9,a,7\n10,b,5\n");
+    let snapshot = project.snapshot();
+    assert_eq!(snapshot.users().unwrap(), ["9", "10", "x"]);
+    assert_eq!(snapshot.sequences().unwrap(), [vec![2, 3, 1], vec![2], vec![1]]);
+}
+
+#[test]
+fn many_ties_keep_the_order_of_a_large_file() {
+    let project = Project::new();
+    // More rows than a batch of the query engine holds.
+    let rows: u32 = 30_000;
+    let item = |row: u32| row * 7919 % 20_011;
+    let mut text = "user,item,time\n".to_owned();
+    for row in 0..rows {
+        text.push_str(&format!("u,{},{}\n", item(row), row / 10_000));
+    }
+    project.write("ratings.csv", text);
+    let snapshot = project.snapshot();
+    let keys: Vec<String> = snapshot.items().unwrap().into_iter().map(|item| item.key).collect();
+    let found: Vec<&str> = snapshot.sequences().unwrap()[0].iter().map(|id| keys[*id as usize - 1].as_str()).collect();
+    let expect: Vec<String> = (0..rows).map(|row| item(row).to_string()).collect();
+    assert_eq!(found, expect);
+}
+
+#[test]
+fn leading_zeros_are_part_of_a_key() {
+    let project = Project::new();
+    project.write("ratings.csv", "user,item,time\n1,007,1\n1,7,2\n");
+    let keys: Vec<String> = project.snapshot().items().unwrap().into_iter().map(|item| item.key).collect();
+    assert_eq!(keys, ["7", "007"]);
+}
+
+#[test]
+fn texts_come_from_the_template_and_unknown_items_have_none() {
+    let project = Project::new();
+    project.write("ratings.csv", "user,item,time\n1,a,1\n1,b,2\n1,c,2\n1,zz,3\n");
+    let snapshot = project.snapshot();
+    let items: Vec<(String, String)> =
+        snapshot.items().unwrap().into_iter().map(|item| (item.title, item.text)).collect();
+    let expect = [("First", "First. Drama"), ("Second", "Second."), ("Third, the", "Third, the. Crime"), ("zz", "")];
+    assert_eq!(items, expect.map(|(title, text)| (title.to_owned(), text.to_owned())));
+    assert_eq!(snapshot.manifest.notes["items.without_row"], 1);
+    assert_eq!(snapshot.manifest.notes["given.missing"], 1);
+}
+
+#[test]
+fn two_runs_give_the_same_bytes() {
+    let project = Project::new();
+    project.build_to("one").unwrap();
+    project.build_to("two").unwrap();
+    assert_eq!(tree(&project.path("one")), tree(&project.path("two")));
+}
+
+#[test]
+fn parquet_reads_as_csv_does() {
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+    use std::sync::Arc;
+    let csv = Project::new().snapshot();
+    let project = Project::new().with("path = \"ratings.csv\"\nformat = \"csv\"", "path = \"ratings.parquet\"\nformat = \"parquet\"");
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("user", Arc::new(StringArray::from(vec!["10", "9", "9", "9", "x"]))),
+        ("item", Arc::new(StringArray::from(vec!["b", "a", "c", "b", "a"]))),
+        ("time", Arc::new(Int64Array::from(vec![5, 7, 7, 1, 3]))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let file = std::fs::File::create(project.path("ratings.parquet")).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    assert_eq!(project.snapshot().interactions().unwrap(), csv.interactions().unwrap());
+}
+
+/// The k-core by the definition: drop one row that breaks the rule until there is none.
+fn naive_k_core(rows: &[(u8, u8)], min_user: usize, min_item: usize) -> Vec<(u8, u8)> {
+    let mut kept = rows.to_vec();
+    loop {
+        let users = |u: u8| kept.iter().filter(|row| row.0 == u).count();
+        let items = |i: u8| kept.iter().filter(|row| row.1 == i).count();
+        match kept.iter().position(|(u, i)| users(*u) < min_user || items(*i) < min_item) {
+            Some(at) => kept.remove(at),
+            None => return kept,
+        };
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn the_k_core_is_the_one_of_the_definition(
+        rows in prop::collection::vec((0u8..6, 0u8..6), 1..40),
+        min_user in 1usize..4,
+        min_item in 1usize..4,
+    ) {
+        let project = Project::new()
+            .with("min_user = 1", &format!("min_user = {min_user}"))
+            .with("min_item = 1", &format!("min_item = {min_item}"));
+        let mut text = "user,item,time\n".to_owned();
+        for (time, (user, item)) in rows.iter().enumerate() {
+            text.push_str(&format!("{user},{item},{time}\n"));
+        }
+        project.write("ratings.csv", text);
+        let expect = naive_k_core(&rows, min_user, min_item);
+        if expect.is_empty() {
+            let error = project.build().unwrap_err().to_string();
+            prop_assert!(error.contains("k_core") && error.contains("no interaction is left"), "{error}");
+            return Ok(());
+        }
+        let snapshot = project.snapshot();
+        let (users, items) = (snapshot.users().unwrap(), snapshot.items().unwrap());
+        let mut by_user: BTreeMap<u8, Vec<String>> = BTreeMap::new();
+        for (user, item) in &expect {
+            by_user.entry(*user).or_default().push(item.to_string());
+        }
+        let found: BTreeMap<u8, Vec<String>> = snapshot
+            .sequences()
+            .unwrap()
+            .into_iter()
+            .zip(users)
+            .map(|(ids, user)| (user.parse().unwrap(), ids.iter().map(|id| items[*id as usize - 1].key.clone()).collect()))
+            .collect();
+        prop_assert_eq!(found, by_user);
+        let distinct: BTreeSet<u8> = expect.iter().map(|row| row.1).collect();
+        prop_assert_eq!(items.len(), distinct.len());
+    }
+}

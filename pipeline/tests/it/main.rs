@@ -1,0 +1,11 @@
+//! Everything `build` promises, on small inputs made here and on the real data where it is laid
+//! beside the checkout.
+
+mod alignment;
+mod bad_input;
+mod encoders;
+mod interactions;
+mod movielens;
+mod onnx;
+mod provided;
+mod support;

@@ -1,0 +1,215 @@
+//! What can be typed: the verbs, their flags, and the manual that `--help` prints.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+const MANUAL: &str = "\
+DATA FLOW
+  interactions + item text, images --build--> Snapshot
+                                                 | train
+                                                 v
+                            report.json <--evaluate-- Bundle (one set of weights, every dim)
+                                                 | serve (a tier is a dim is a prefix)
+  events --(POST /v1/events, ingest)--> user state --+--> recommendations
+
+  Each verb reads files and writes files. An artefact appears whole or not at all: it is written
+  beside its place and renamed.
+
+EXAMPLES
+  Everything on the sample in the repository, from raw ratings to a service:
+    recommender demo
+
+  Step by step:
+    recommender build    --config pipeline/sample/movielens-small/build.toml --output runs/snapshot
+    recommender train    --config recommender/fmrlrec/configs/demo.toml \\
+                         --snapshot runs/snapshot --output runs/bundle
+    recommender evaluate --bundle runs/bundle --snapshot runs/snapshot --output runs/report
+    cp recommender/service/configs/serve.toml runs/serve.toml
+    recommender ingest   --events events.jsonl --store runs/state/users.redb
+    recommender serve    --config runs/serve.toml
+
+  The service of the last demo again, with its user state:
+    recommender serve    --config runs/demo/serve.toml
+
+  Completions for this shell session:
+    source <(recommender completions bash)
+
+FILES
+  *.toml                  configs: every value stated, an unknown or missing one is an error
+  SNAPSHOT/manifest.json  counts, dims, encoders with checksums, sources with checksums, version
+  BUNDLE/bundle.json      version and checksums; beside it config, weights, vocabulary, item table,
+                          report.json, curves.csv and a model card
+  BUNDLE.checkpoint.safetensors
+                          what an interrupted train left beside its output
+  REPORT/report.json      Recall, NDCG and MRR at every dim beside the baselines
+  events.jsonl            one event a line; event_id may be left out, with it a repeat is dropped:
+    {\"user_id\":\"u1\",\"item_id\":\"260\",\"timestamp_ms\":1700000000000,\"event_id\":\"e1\"}
+  STORE.redb              user state; one process at a time has it open
+
+EXIT CODES
+  0    done, or the reader of stdout went away
+  1    internal failure (a full disk, a broken machine, a bug)
+  2    bad input: an argument, a config, a data file, an artefact, a busy port; one sentence on
+       stderr names it
+  130  stopped by Ctrl-C or SIGTERM; train keeps a checkpoint that --resume goes on from
+
+ENVIRONMENT
+  RECOMMENDER_LOG     what `serve` and `demo` log to stderr: error, warn, info, debug or a filter
+  RECOMMENDER_BIND    as serve --bind
+  RECOMMENDER_BUNDLE  as serve --bundle
+";
+
+/// Train one multimodal sequential recommender once, serve it at any dimension.
+///
+/// The model is fMRLRec: frozen text and image features, one projector, linear recurrent blocks
+/// whose every weight nests the smaller models inside the larger ones. One training run gives every
+/// dim; a small dim is cheap to serve, a large one ranks better.
+#[derive(Debug, Parser)]
+#[command(name = "recommender", version, after_long_help = MANUAL, max_term_width = 100)]
+#[command(after_help = "`recommender --help` prints the manual: data flow, examples, files, exit codes.")]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// The verbs, in the order of the data flow.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Build a Snapshot: aligned features and sequences from raw tables, text and images.
+    Build(BuildArgs),
+    /// Train every dim in one run: from a Snapshot to a Bundle.
+    Train(TrainArgs),
+    /// Rank every item for every user and report quality at each dim beside the baselines.
+    Evaluate(EvaluateArgs),
+    /// Serve recommendations over HTTP at any trained dim.
+    Serve(ServeArgs),
+    /// Load a file of events into the user state store.
+    Ingest(IngestArgs),
+    /// Build, train, compare and serve the sample, in one command.
+    Demo(DemoArgs),
+    /// Print the completion script of a shell.
+    Completions(CompletionsArgs),
+}
+
+/// Arguments of `build`.
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// Build config (TOML). Relative paths inside it start at the folder it lies in.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Folder of the Snapshot; an older Snapshot there is replaced, anything else is refused.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+}
+
+/// Arguments of `train`.
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// Training config (TOML).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// The Snapshot to train on.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) snapshot: PathBuf,
+    /// Folder of the Bundle; an older Bundle there is replaced, anything else is refused.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Go on from the checkpoint that an interrupted run of the same config left for this output.
+    #[arg(long)]
+    pub(crate) resume: bool,
+}
+
+/// Arguments of `evaluate`.
+#[derive(Debug, Args)]
+pub(crate) struct EvaluateArgs {
+    /// The Bundle to evaluate.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) bundle: PathBuf,
+    /// The Snapshot it was trained on.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) snapshot: PathBuf,
+    /// Which held-out item of each user to predict: the last one, or the one before it.
+    #[arg(long, value_enum, default_value_t = SplitName::Test)]
+    pub(crate) split: SplitName,
+    /// Folder that gets report.json.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+}
+
+/// A held-out part of the leave-one-out split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SplitName {
+    /// Each user's last item.
+    Test,
+    /// Each user's last item but one.
+    Validation,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Service config (TOML): limits, tiers, user state.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// The Bundle to serve, in place of the config's.
+    #[arg(long, value_name = "DIR", env = "RECOMMENDER_BUNDLE")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Address and port to listen on, in place of the config's; port 0 picks a free one.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "RECOMMENDER_BIND")]
+    pub(crate) bind: Option<SocketAddr>,
+}
+
+/// Arguments of `ingest`.
+#[derive(Debug, Args)]
+pub(crate) struct IngestArgs {
+    /// Events, one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: PathBuf,
+    /// The user state store; it is made if absent, and no service may have it open.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) store: PathBuf,
+    /// Newest events kept for a user, from 1 to 10000.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) max_history: usize,
+    /// Only check every line; nothing is written.
+    #[arg(long)]
+    pub(crate) validate: bool,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Folder of the Snapshot, the Bundle and the user state.
+    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
+    pub(crate) output: PathBuf,
+    /// Port on 127.0.0.1; it must be free. 0 picks a free one.
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// Folder of another sample: it must hold a build.toml.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) sample: Option<PathBuf>,
+    /// Another training config.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,209 @@
+//! `demo`: every verb on the sample, in one command: build, train, compare two dims, serve.
+//!
+//! Nothing of an earlier run is reused: Snapshot and Bundle are made anew and renamed into place,
+//! and the user state of the last demo is removed.
+
+use crate::arguments::DemoArgs;
+use crate::artefacts::{check_bundle_output, open_bundle, open_snapshot, write_whole};
+use crate::failure::{Interrupted, bad_input};
+use crate::interrupt::Interrupt;
+use crate::output::say;
+use crate::{build, comparison, sample, serve, train};
+use anyhow::Context as _;
+use feature_store::UserStateStore;
+use fmrlrec::{Bundle, TrainConfig, TrainError};
+use service::ServiceConfig;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Said on the first Ctrl-C, whatever the demo is doing then.
+const PROMISE: &str = "stopping at the next safe point; Ctrl-C again ends at once";
+/// Newest events kept for a user of the demo.
+const MAX_HISTORY: usize = 200;
+
+/// Runs the stages and prints the seconds of each.
+pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
+    let started = Instant::now();
+    serve::init_log("warn")?;
+    let configs = sample::find(args.sample.as_deref(), args.config.as_deref())?;
+    let train_config: TrainConfig = crate::config::read(&configs.train)?;
+    // The port is taken first: a busy one must not cost a training run.
+    let listener = serve::listen(&format!("127.0.0.1:{}", args.port), "--port PORT")?;
+    let places = Places::new(&args.output);
+    check_bundle_output(&places.bundle)?;
+    places.clear()?;
+    let interrupt = Interrupt::install(PROMISE)?;
+
+    let manifest = timed("build", || build::build(&configs.build, &places.snapshot))?;
+    say(&build::summary(&manifest, &places.snapshot))?;
+    stop_if_asked(&interrupt, "the Snapshot is built")?;
+
+    let snapshot = open_snapshot(&places.snapshot)?;
+    let report = timed("train and evaluate", || {
+        let trained = train::train(&snapshot, &train_config, &places.bundle, false, &interrupt);
+        trained.map_err(|error| how_to_resume(error, &configs.train, &places))
+    })?;
+    say(&format!("\nleave-one-out {} split, {} items ranked, seen items not removed", report.split, report.items))?;
+    say(&crate::table::quality(&report))?;
+
+    let bundle = open_bundle(&places.bundle)?;
+    let history = comparison::pick_history(&bundle)?;
+    let compared = timed("compare dims", || comparison::two_dims(&bundle, &history))?;
+    say(&format!("\n{compared}"))?;
+
+    let config = service_config(&bundle, &places, args.port)?;
+    let store = UserStateStore::open(&places.state, MAX_HISTORY)?;
+    let address = listener.local_addr().context("reading the bound address")?;
+    say(&format!(
+        "\nready after {:.1} s, listening on http://{address}; Ctrl-C stops it\n",
+        started.elapsed().as_secs_f64()
+    ))?;
+    say(&curl_lines(&format!("http://{address}"), &bundle, &history))?;
+    serve::serve(listener, config, bundle, store, &interrupt)
+}
+
+/// Where a demo keeps its files.
+struct Places {
+    root: PathBuf,
+    snapshot: PathBuf,
+    bundle: PathBuf,
+    state: PathBuf,
+    serve_config: PathBuf,
+}
+
+impl Places {
+    fn new(root: &Path) -> Places {
+        Places {
+            root: root.to_path_buf(),
+            snapshot: root.join("snapshot"),
+            bundle: root.join("bundle"),
+            state: root.join("demo-state.redb"),
+            serve_config: root.join("serve.toml"),
+        }
+    }
+
+    /// Makes the folder and forgets the user state of an earlier demo.
+    fn clear(&self) -> anyhow::Result<()> {
+        let shown = self.root.display();
+        std::fs::create_dir_all(&self.root).map_err(|error| bad_input(format!("--output {shown}: {error}")))?;
+        match std::fs::remove_file(&self.state) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing {}", self.state.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `demo` itself always starts anew, so an interrupted training is told how to go on without it.
+fn how_to_resume(error: anyhow::Error, config: &Path, places: &Places) -> anyhow::Error {
+    let Some(TrainError::Interrupted { epoch, checkpoint }) = error.downcast_ref() else { return error };
+    let sentence = format!(
+        "stopped in epoch {epoch}; {} holds everything done so far: `recommender train --config {} --snapshot {} --output {} --resume` goes on",
+        checkpoint.display(),
+        config.display(),
+        places.snapshot.display(),
+        places.bundle.display(),
+    );
+    Interrupted(sentence).into()
+}
+
+fn timed<T>(stage: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let started = Instant::now();
+    let done = work()?;
+    say(&format!("[{stage}: {:.1} s]", started.elapsed().as_secs_f64()))?;
+    Ok(done)
+}
+
+fn stop_if_asked(interrupt: &Interrupt, so_far: &str) -> anyhow::Result<()> {
+    if interrupt.requested() {
+        return Err(Interrupted(format!("stopped: {so_far}; run demo again for the rest")).into());
+    }
+    Ok(())
+}
+
+/// One tier a dim, the largest by default, in a file that `serve --config` reads as well.
+fn service_config(bundle: &Bundle, places: &Places, port: u16) -> anyhow::Result<ServiceConfig> {
+    let text = serve_toml(bundle.dims(), port);
+    write_whole(&places.serve_config, text.as_bytes())
+        .with_context(|| format!("writing {}", places.serve_config.display()))?;
+    crate::config::parse(&text, &places.serve_config.display().to_string())
+}
+
+fn serve_toml(dims: &[usize], port: u16) -> String {
+    let mut text = format!(
+        r#"# Written by `recommender demo`: `recommender serve --config` with this file serves the same again.
+# Relative paths start at this folder.
+bind = "127.0.0.1:{port}"
+bundle = "bundle"
+tier_header = "x-tier"
+
+[state]
+path = "demo-state.redb"
+max_history = {MAX_HISTORY}
+
+[server]
+workers = 2
+blocking_threads = 2
+max_in_flight = 256
+max_connections = 1024
+request_timeout_s = 10
+shutdown_timeout_s = 10
+
+[limits]
+body_bytes = 65536
+max_k = 200
+default_k = 10
+history = 1000
+exclude = 1000
+key_bytes = 256
+"#
+    );
+    for dim in dims {
+        let default = dims.last() == Some(dim);
+        text.push_str(&format!(
+            "\n[[tiers]]\nname = \"dim-{dim}\"\ndim = {dim}\ndefault = {default}\napi_keys = []\nheader_values = [\"dim-{dim}\"]\n"
+        ));
+    }
+    text
+}
+
+/// Requests to paste into another terminal, in an order that shows what an event changes.
+fn curl_lines(url: &str, bundle: &Bundle, history: &[u32]) -> String {
+    let keys: Vec<&str> = history.iter().filter_map(|id| bundle.vocabulary().key(*id)).collect();
+    let list = serde_json::json!(keys);
+    let first = keys.first().copied().unwrap_or_default();
+    let small = comparison::small_dim(bundle.dims());
+    let post = format!("curl -s -H 'content-type: application/json' {url}");
+    let mut lines = vec![
+        format!("{post}/v1/recommend -d '{{\"history\":{list},\"k\":5,\"dim\":{small}}}'"),
+        format!("{post}/v1/recommend -d '{{\"history\":{list},\"k\":5}}'"),
+        format!("{post}/v1/recommend -d '{{\"user_id\":\"me\",\"k\":5}}'"),
+    ];
+    for (place, key) in keys.iter().enumerate() {
+        let event = serde_json::json!({
+            "user_id": "me", "item_id": key, "timestamp_ms": 1_700_000_000_000_i64 + place as i64, "event_id": format!("demo-{place}"),
+        });
+        lines.push(format!("{post}/v1/events -d '{event}'"));
+    }
+    lines.push(format!("{post}/v1/recommend -d '{{\"user_id\":\"me\",\"k\":5}}'"));
+    lines.push(format!("curl -s '{url}/v1/items/{first}/similar?k=5'"));
+    lines.push(format!("curl -s {url}/readyz"));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::serve_toml;
+    use service::ServiceConfig;
+
+    #[test]
+    fn the_written_config_is_one_that_serve_accepts() {
+        for dims in [&[4][..], &[8, 16, 32, 64, 128][..]] {
+            let config: ServiceConfig = toml::from_str(&serve_toml(dims, 8080)).unwrap();
+            config.validate(dims).unwrap();
+            let served: Vec<usize> = config.tiers.iter().map(|tier| tier.dim).collect();
+            assert_eq!(served, dims);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! `evaluate`: Bundle + Snapshot -> report.json and a table, ranking every item for every user.
+
+use crate::arguments::{EvaluateArgs, SplitName};
+use crate::artefacts::{open_bundle, open_snapshot, write_report};
+use crate::output::say;
+use crate::progress::Progress;
+use fmrlrec::Split;
+
+/// Evaluates, writes the report, then prints the table.
+pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
+    let bundle = open_bundle(&args.bundle)?;
+    let snapshot = open_snapshot(&args.snapshot)?;
+    let split = match args.split {
+        SplitName::Test => Split::Test,
+        SplitName::Validation => Split::Validation,
+    };
+    let mut progress = Progress::new();
+    let report = fmrlrec::evaluate(&bundle, &snapshot, split, &mut |done, total| {
+        progress.update("evaluate", done as u64, total as u64);
+    })?;
+    progress.finish();
+    let path = write_report(&report, &args.output)?;
+    say(&crate::table::quality(&report))?;
+    say(&format!("{} users, {} items, {} split; {}", report.users, report.items, report.split, path.display()))
+}

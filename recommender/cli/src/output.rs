@@ -1,0 +1,56 @@
+//! Text for people: results on stdout, notes on stderr. Neither stream panics when its reader is
+//! gone, which `println!` would.
+
+use crate::failure::StdoutClosed;
+use std::io::{self, Write};
+
+/// Writes one line to stdout.
+///
+/// # Errors
+/// [`StdoutClosed`] when the reader has gone away, so that the program ends quietly.
+pub(crate) fn say(line: &str) -> anyhow::Result<()> {
+    write_stdout(format!("{line}\n").as_bytes())
+}
+
+/// Writes bytes to stdout and flushes them.
+pub(crate) fn write_stdout(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(StdoutClosed.into()),
+        Err(error) => Err(anyhow::Error::new(error).context("writing to stdout")),
+    }
+}
+
+/// Writes one line to stderr; a closed stderr loses the note and nothing else.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// 12345678 as "12,345,678".
+pub(crate) fn thousands(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thousands;
+
+    #[test]
+    fn thousands_are_grouped_from_the_right() {
+        let check = |value, expect: &str| assert_eq!(thousands(value), expect);
+        check(0, "0");
+        check(999, "999");
+        check(1000, "1,000");
+        check(90_274, "90,274");
+        check(12_345_678, "12,345,678");
+    }
+}

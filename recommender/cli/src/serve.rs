@@ -1,0 +1,80 @@
+//! `serve`: Bundle + user state -> HTTP, until Ctrl-C or SIGTERM; then requests under way finish.
+
+use crate::arguments::ServeArgs;
+use crate::artefacts::open_bundle;
+use crate::failure::bad_input;
+use crate::interrupt::Interrupt;
+use crate::output::say;
+use anyhow::Context as _;
+use feature_store::UserStateStore;
+use fmrlrec::Bundle;
+use service::ServiceConfig;
+use std::net::TcpListener;
+use std::path::Path;
+
+/// Said on the first Ctrl-C, since requests under way are answered first.
+pub(crate) const PROMISE: &str = "stopping: requests under way are answered; Ctrl-C again ends at once";
+
+/// Opens everything, prints the address, and serves.
+pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    init_log("info")?;
+    let config = read_config(args)?;
+    // Everything that can be refused is, before the port answers anything.
+    let bundle = open_bundle(&config.bundle)?;
+    config.validate(bundle.dims()).with_context(|| format!("config {}", args.config.display()))?;
+    let store = UserStateStore::open(&config.state.path, config.state.max_history)?;
+    let listener = listen(&config.bind, "--bind ADDRESS:PORT")?;
+    let interrupt = Interrupt::install(PROMISE)?;
+    say(&format!(
+        "listening on http://{} with bundle {} at dims {:?}",
+        listener.local_addr().context("reading the bound address")?,
+        bundle.id(),
+        bundle.dims(),
+    ))?;
+    serve(listener, config, bundle, store, &interrupt)
+}
+
+/// Serves until the user asks to stop and the requests under way are answered.
+pub(crate) fn serve(
+    listener: TcpListener,
+    config: ServiceConfig,
+    bundle: Bundle,
+    store: UserStateStore,
+    interrupt: &Interrupt,
+) -> anyhow::Result<()> {
+    let shutdown = interrupt.clone().wait();
+    actix_web::rt::System::new().block_on(service::run(listener, config, bundle, store, shutdown))?;
+    Ok(())
+}
+
+/// Takes the port, or says who could have it and what to do.
+pub(crate) fn listen(bind: &str, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(bind).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            bad_input(format!("{bind} is in use by another program; stop it or choose another with {flag}"))
+        }
+        _ => bad_input(format!("{bind} cannot be listened on: {error}; choose another with {flag}")),
+    })
+}
+
+/// Logs to stderr what `RECOMMENDER_LOG` asks for, else `default`.
+pub(crate) fn init_log(default: &str) -> anyhow::Result<()> {
+    let wanted = std::env::var("RECOMMENDER_LOG").ok().filter(|text| !text.is_empty());
+    let wanted = wanted.unwrap_or_else(|| default.to_owned());
+    let filter = tracing_subscriber::EnvFilter::try_new(&wanted)
+        .map_err(|error| bad_input(format!("RECOMMENDER_LOG={wanted:?} is no filter ({error}); use info or debug")))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}
+
+/// Relative paths in the config start at the folder it lies in; flags win over the config.
+fn read_config(args: &ServeArgs) -> anyhow::Result<ServiceConfig> {
+    let mut config: ServiceConfig = crate::config::read(&args.config)?;
+    let base_dir = args.config.parent().unwrap_or(Path::new(""));
+    config.bundle = args.bundle.clone().unwrap_or_else(|| base_dir.join(&config.bundle));
+    config.state.path = base_dir.join(&config.state.path);
+    if let Some(bind) = args.bind {
+        config.bind = bind.to_string();
+    }
+    Ok(config)
+}

@@ -1,0 +1,105 @@
+//! `ingest`: events go in once, a bad line is named, and then nothing was applied.
+
+use crate::program::{refuse, succeed, text};
+use feature_store::UserStateStore;
+use std::fs;
+use std::path::Path;
+
+const GOOD: &str = r#"{"user_id":"u1","item_id":"a","timestamp_ms":1000,"event_id":"e1"}
+{"user_id":"u2","item_id":"b","timestamp_ms":2000}
+
+{"user_id":"u1","item_id":"c","timestamp_ms":500,"event_id":"e2"}
+{"user_id":"u1","item_id":"a","timestamp_ms":1000,"event_id":"e1"}
+"#;
+
+fn history(store: &Path, user: &str) -> Vec<String> {
+    let store = UserStateStore::open(store, 50).unwrap();
+    store.history(user).unwrap().into_iter().map(|entry| entry.item_id).collect()
+}
+
+#[test]
+fn events_are_applied_once_and_in_order_of_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (events, store) = (dir.path().join("events.jsonl"), dir.path().join("new/state.redb"));
+    fs::write(&events, GOOD).unwrap();
+    let args = ["ingest", "--events", text(&events), "--store", text(&store)];
+    let said = succeed(args);
+    assert!(said.contains("3 events applied, 1 dropped") && said.contains("2 users"), "{said}");
+    assert_eq!(history(&store, "u1"), ["c", "a"]);
+    assert_eq!(history(&store, "u2"), ["b"]);
+    // Again: only the event without an id cannot be recognised.
+    let said = succeed(args);
+    assert!(said.contains("1 events applied, 3 dropped"), "{said}");
+    assert_eq!(history(&store, "u1"), ["c", "a"]);
+}
+
+#[test]
+fn many_events_cross_the_batch_limit_and_histories_stay_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (events, store) = (dir.path().join("events.jsonl"), dir.path().join("state.redb"));
+    let lines: String = (0..10_000)
+        .map(|i| format!("{{\"user_id\":\"u{}\",\"item_id\":\"i{i}\",\"timestamp_ms\":{i}}}\n", i % 7))
+        .collect();
+    fs::write(&events, lines).unwrap();
+    let said = succeed(["ingest", "--events", text(&events), "--store", text(&store), "--max-history", "5"]);
+    assert!(said.contains("10,000 events applied"), "{said}");
+    assert_eq!(history(&store, "u0"), ["i9968", "i9975", "i9982", "i9989", "i9996"]);
+}
+
+#[test]
+fn validate_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (events, store) = (dir.path().join("events.jsonl"), dir.path().join("state.redb"));
+    fs::write(&events, GOOD).unwrap();
+    let said = succeed(["ingest", "--validate", "--events", text(&events), "--store", text(&store)]);
+    assert!(said.contains("4 events, every line is valid"), "{said}");
+    assert!(!store.exists());
+}
+
+#[test]
+fn a_bad_line_is_named_and_nothing_is_applied() {
+    let dir = tempfile::tempdir().unwrap();
+    let (events, store) = (dir.path().join("events.jsonl"), dir.path().join("state.redb"));
+    let check = |bad: &str, parts: &[&str]| {
+        fs::write(&events, format!("{GOOD}{bad}\n")).unwrap();
+        refuse(["ingest", "--events", text(&events), "--store", text(&store)], parts);
+        assert!(!store.exists(), "{bad} left a store behind");
+    };
+    check(r#"{"user_id":"u1"}"#, &["events.jsonl line 6", "item_id"]);
+    check(r#"{"user_id":"u1","item_id":"a","timestamp_ms":"now"}"#, &["line 6", "\"now\""]);
+    check(r#"{"user_id":"u1","item_id":"a","timestamp_ms":-1}"#, &["line 6", "timestamp_ms", "-1"]);
+    check(r#"{"user_id":"","item_id":"a","timestamp_ms":1}"#, &["line 6", "user_id", "empty"]);
+    check(r#"{"user_id":"u1","item_id":"a","timestamp_ms":1,"stars":5}"#, &["line 6", "stars"]);
+    check(
+        &format!(r#"{{"user_id":"{}","item_id":"a","timestamp_ms":1}}"#, "u".repeat(300)),
+        &["line 6", "user_id", "300"],
+    );
+    check(&"x".repeat(20_000), &["line 6", "longer than"]);
+    check("not json", &["line 6", "column"]);
+}
+
+#[test]
+fn files_that_hold_no_events_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (events, store) = (dir.path().join("events.jsonl"), dir.path().join("state.redb"));
+    let args = ["ingest", "--events", text(&events), "--store", text(&store)];
+    refuse(args, &["events.jsonl", "No such file"]);
+    fs::write(&events, "\n\n").unwrap();
+    refuse(args, &["events.jsonl", "holds no event"]);
+    fs::write(&events, [0xff, 0xfe, b'\n']).unwrap();
+    refuse(args, &["events.jsonl line 1"]);
+    fs::write(&events, GOOD).unwrap();
+    refuse(args.into_iter().chain(["--max-history", "0"]), &["max_history", "0"]);
+    fs::write(&store, "this is no database").unwrap();
+    refuse(args, &["state.redb"]);
+    refuse(["ingest", "--events", text(dir.path()), "--store", text(&store)], &[text(dir.path())]);
+}
+
+#[test]
+fn a_store_in_use_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (events, store) = (dir.path().join("events.jsonl"), dir.path().join("state.redb"));
+    fs::write(&events, GOOD).unwrap();
+    let _held = UserStateStore::open(&store, 50).unwrap();
+    refuse(["ingest", "--events", text(&events), "--store", text(&store)], &["state.redb"]);
+}

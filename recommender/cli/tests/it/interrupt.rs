@@ -1,0 +1,59 @@
+//! Ctrl-C during training: a checkpoint stays, and a resumed run ends in the bytes of one that was
+//! never stopped.
+
+use crate::data::Data;
+use crate::program::{Running, command, refuse, succeed, text};
+use std::fs;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+#[test]
+fn interrupted_training_resumes_to_the_same_bundle() {
+    let data = Data::new();
+    let snapshot = data.built("snapshot");
+    // Enough epochs that the signal meets a run under way, few enough that the test stays short.
+    let config = data.train_config_with_epochs(400);
+    let (bundle, whole) = (data.path("bundle"), data.path("whole"));
+    let checkpoint = data.path("bundle.checkpoint.safetensors");
+    let args = ["train", "--config", text(&config), "--snapshot", text(&snapshot), "--output", text(&bundle)];
+
+    let running = Running::start(command().args(args));
+    let end = std::time::Instant::now() + LIMIT;
+    while !checkpoint.exists() {
+        assert!(std::time::Instant::now() < end, "no checkpoint after {LIMIT:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.signal("INT");
+    let done = running.wait(LIMIT);
+    assert_eq!(done.code, Some(130), "stdout: {}\nstderr: {}", done.stdout, done.stderr);
+    assert!(
+        done.stderr.contains("bundle.checkpoint.safetensors") && done.stderr.contains("--resume"),
+        "{}",
+        done.stderr
+    );
+    assert!(!done.stderr.contains("panicked"), "{}", done.stderr);
+    assert!(checkpoint.is_file() && !bundle.exists());
+
+    succeed(args.into_iter().chain(["--resume"]));
+    assert!(!checkpoint.exists(), "the checkpoint outlived its Bundle");
+    succeed(["train", "--config", text(&config), "--snapshot", text(&snapshot), "--output", text(&whole)]);
+    for file in ["weights.safetensors", "item_table.safetensors", "report.json", "curves.csv"] {
+        assert_eq!(fs::read(bundle.join(file)).unwrap(), fs::read(whole.join(file)).unwrap(), "{file} differs");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_does_not_fit_is_refused() {
+    let data = Data::new();
+    let snapshot = data.built("snapshot");
+    let bundle = data.path("bundle");
+    let checkpoint = data.path("bundle.checkpoint.safetensors");
+    let config = data.train_config();
+    let args =
+        ["train", "--config", text(&config), "--snapshot", text(&snapshot), "--output", text(&bundle), "--resume"];
+    refuse(args, &["bundle.checkpoint.safetensors"]);
+    fs::write(&checkpoint, "no tensors").unwrap();
+    refuse(args, &["bundle.checkpoint.safetensors"]);
+    assert!(!bundle.exists());
+}

@@ -1,0 +1,14 @@
+//! The program from outside: what a user types, what comes back, and what is left on disk.
+
+mod artefacts;
+mod completions;
+mod data;
+mod demo;
+mod deploy;
+mod flow;
+mod help;
+mod ingest;
+mod inputs;
+mod interrupt;
+mod notebook;
+mod program;

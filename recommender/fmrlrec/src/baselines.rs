@@ -1,0 +1,50 @@
+//! What the model has to beat: popularity, and item-to-item cosine over a user's last ten items.
+//! Both learn from exactly what the model sees: every user's history before the target.
+
+use crate::data::{LeaveOneOut, Split};
+use crate::evaluate::rank;
+use rayon::prelude::*;
+
+/// Newest items of a history that vote.
+const VOTERS: usize = 10;
+
+/// Ranks of the targets when items are ordered by number of interactions.
+pub(crate) fn popularity(held: &LeaveOneOut, split: Split, items: usize) -> Vec<usize> {
+    let mut counts = vec![0.0f32; items + 1];
+    for (history, _) in held.held_out(split) {
+        history.iter().for_each(|item| counts[*item as usize] += 1.0);
+    }
+    held.held_out(split).map(|(_, target)| rank(&counts, target as usize)).collect()
+}
+
+/// Ranks of the targets when an item's score is the sum of its cosines with the user's last ten
+/// items, each item being the set of users who have it in their history.
+pub(crate) fn item_to_item(held: &LeaveOneOut, split: Split, items: usize) -> Vec<usize> {
+    let histories: Vec<Vec<u32>> = held.held_out(split).map(|(history, _)| distinct(history)).collect();
+    let mut users_of = vec![Vec::new(); items + 1];
+    for (user, history) in histories.iter().enumerate() {
+        history.iter().for_each(|item| users_of[*item as usize].push(user));
+    }
+    let users: Vec<(&[u32], u32)> = held.held_out(split).collect();
+    users
+        .par_iter()
+        .map(|(history, target)| {
+            let mut scores = vec![0.0f32; items + 1];
+            for voter in &history[history.len().saturating_sub(VOTERS)..] {
+                let voters = &users_of[*voter as usize];
+                for item in voters.iter().flat_map(|user| &histories[*user]) {
+                    let norm = (voters.len() * users_of[*item as usize].len()) as f32;
+                    scores[*item as usize] += 1.0 / norm.sqrt();
+                }
+            }
+            rank(&scores, *target as usize)
+        })
+        .collect()
+}
+
+fn distinct(history: &[u32]) -> Vec<u32> {
+    let mut items = history.to_vec();
+    items.sort_unstable();
+    items.dedup();
+    items
+}

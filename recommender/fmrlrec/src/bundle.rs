@@ -1,0 +1,270 @@
+//! The Bundle: what `train` makes and the service serves. A folder:
+//!
+//! ```text
+//! bundle.json              version, id, files with sizes and SHA-256
+//! config.json              the training configuration, feature width, the Snapshot's fingerprint
+//! weights.safetensors      every parameter by name, f32
+//! item_table.safetensors   `features` [n + 1, D] f32: row i is item i's vector; a dim is a prefix
+//! items.parquet            the vocabulary: row i is item i (row 0 is PAD)
+//! report.json              quality per dim and of the baselines on the test split
+//! curves.csv               loss and validation metrics per epoch
+//! MODEL_CARD.md            the same for people
+//! ```
+
+use crate::checkpoint::{read_params, write_params};
+use crate::data::pack_histories;
+use crate::model::FmrlRec;
+use crate::model::dropout::Dropout;
+use crate::ops::host_values;
+use crate::params::{load_params, named_params};
+use crate::{BundleError, Cpu, EpochLine, Report, TrainConfig, model_card};
+use burn::tensor::{Tensor, TensorData};
+use feature_store::{
+    FeatureDtype, FeatureMatrix, FileEntry, Item, StagedDir, Vocabulary, read_items, sha256_bytes, sha256_file,
+    write_items, write_matrix,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Version of the folder's layout; a reader refuses every other.
+pub const BUNDLE_VERSION: u32 = 1;
+const MANIFEST: &str = "bundle.json";
+const FILES: [&str; 7] = [
+    "config.json",
+    "weights.safetensors",
+    "item_table.safetensors",
+    "items.parquet",
+    "report.json",
+    "curves.csv",
+    "MODEL_CARD.md",
+];
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BundleManifest {
+    schema_version: u32,
+    id: String,
+    files: BTreeMap<String, FileEntry>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BundleConfig {
+    pub(crate) train: TrainConfig,
+    pub(crate) feature_dim: usize,
+    pub(crate) snapshot_sha256: String,
+}
+
+/// Everything a Bundle is made of.
+pub(crate) struct BundleContents<'a> {
+    pub(crate) config: &'a BundleConfig,
+    pub(crate) model: &'a FmrlRec<Cpu>,
+    /// Row-major `[n + 1, D]`.
+    pub(crate) table: &'a [f32],
+    pub(crate) items: &'a [Item],
+    pub(crate) report: &'a Report,
+    pub(crate) curves: &'a [EpochLine],
+}
+
+/// Writes a Bundle beside `dir` and renames it into place.
+pub(crate) fn write_bundle(dir: &Path, contents: &BundleContents<'_>) -> Result<(), BundleError> {
+    let staged = StagedDir::create(dir, MANIFEST)?;
+    let root = staged.path();
+    let width = contents.config.train.model.largest_dim();
+    write_json(&root.join("config.json"), contents.config)?;
+    write_params(&root.join("weights.safetensors"), named_params(contents.model), None)
+        .map_err(|reason| BundleError::file(&root.join("weights.safetensors"), reason))?;
+    let mut mask = vec![1u8; contents.items.len() + 1];
+    mask[0] = 0;
+    write_matrix(&root.join("item_table.safetensors"), contents.table, &mask, width, FeatureDtype::F32)?;
+    write_items(&root.join("items.parquet"), contents.items)?;
+    write_json(&root.join("report.json"), contents.report)?;
+    write_text(&root.join("curves.csv"), &curves_csv(contents.curves))?;
+    write_text(&root.join("MODEL_CARD.md"), &model_card::render(contents.config, contents.report))?;
+    let mut files = BTreeMap::new();
+    for name in FILES {
+        let (bytes, sha256) = sha256_file(&root.join(name))?;
+        files.insert(name.to_owned(), FileEntry { bytes, sha256 });
+    }
+    let all: String = files.values().map(|entry| entry.sha256.as_str()).collect();
+    let id = sha256_bytes(all.as_bytes())[..16].to_owned();
+    write_json(&root.join(MANIFEST), &BundleManifest { schema_version: BUNDLE_VERSION, id, files })?;
+    staged.commit()?;
+    Ok(())
+}
+
+/// An opened and verified Bundle, ready to serve on CPU.
+pub struct Bundle {
+    id: String,
+    config: TrainConfig,
+    vocabulary: Vocabulary,
+    items: Vec<Item>,
+    table: Vec<f32>,
+    report: Report,
+    /// One model a dim; they share the largest one's weights.
+    models: BTreeMap<usize, FmrlRec<Cpu>>,
+}
+
+impl Bundle {
+    /// Opens a folder; verifies version, sizes and checksums of every file.
+    ///
+    /// # Errors
+    /// Not a Bundle, another version, or a file that is truncated, altered or does not fit: named.
+    pub fn open(dir: &Path) -> Result<Bundle, BundleError> {
+        let manifest = read_manifest(&dir.join(MANIFEST))?;
+        for name in FILES {
+            verify(&dir.join(name), manifest.files.get(name))?;
+        }
+        let BundleConfig { train: config, feature_dim, .. } = read_json(&dir.join("config.json"))?;
+        let items = read_items(&dir.join("items.parquet"))?;
+        let vocabulary = Vocabulary::new(items.iter().map(|item| item.key.clone()).collect())?;
+        let path = dir.join("item_table.safetensors");
+        let matrix = FeatureMatrix::open(&path)?;
+        let expected = (items.len() + 1, config.model.largest_dim());
+        if (matrix.rows(), matrix.dim()) != expected {
+            let found = (matrix.rows(), matrix.dim());
+            return Err(BundleError::file(&path, format!("has shape {found:?}; {expected:?} is expected: train again")));
+        }
+        let path = dir.join("weights.safetensors");
+        let (params, _) = read_params(&path).map_err(|reason| BundleError::file(&path, reason))?;
+        let empty = FmrlRec::<Cpu>::new(&config.model, feature_dim, 0, &Default::default());
+        let model = load_params(empty, &params).map_err(|reason| BundleError::file(&path, reason))?;
+        Ok(Bundle {
+            id: manifest.id,
+            vocabulary,
+            items,
+            table: matrix.to_f32(),
+            report: read_json(&dir.join("report.json"))?,
+            models: config.model.nesting_dims.iter().map(|dim| (*dim, model.slice(*dim))).collect(),
+            config,
+        })
+    }
+
+    /// Names these bytes: equal ids, equal Bundles.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Trained dims, ascending.
+    pub fn dims(&self) -> &[usize] {
+        &self.config.model.nesting_dims
+    }
+
+    /// Keys and ids.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// Element `i` is item `i + 1`.
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// Row-major `[n + 1, D]`, row 0 is PAD.
+    pub fn item_table(&self) -> &[f32] {
+        &self.table
+    }
+
+    /// Newest items of a history that count.
+    pub fn max_history(&self) -> usize {
+        self.config.max_len
+    }
+
+    /// Quality on the test split when it was trained.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    pub(crate) fn model(&self) -> &FmrlRec<Cpu> {
+        let (_, largest) = self.models.last_key_value().expect("open() refused a Bundle without dims");
+        largest
+    }
+
+    /// The user vector `[dim]` after a history, oldest item first; an empty history gives the
+    /// learned start token's. About a millisecond of one core.
+    ///
+    /// # Errors
+    /// A dim that was not trained or an id past the item table.
+    pub fn user_vector(&self, history: &[u32], dim: usize) -> Result<Vec<f32>, BundleError> {
+        let model = self
+            .models
+            .get(&dim)
+            .ok_or_else(|| BundleError::UntrainedDim { dim, trained: self.dims().to_vec() })?;
+        let items = self.items.len();
+        if let Some(&id) = history.iter().find(|id| **id as usize > items) {
+            return Err(BundleError::UnknownItem { id, items });
+        }
+        let (batch, last) = pack_histories(std::iter::once(history), self.max_history());
+        let width = self.config.model.largest_dim();
+        let rows = batch.tokens.iter().flat_map(|id| &self.table[*id as usize * width..][..dim]);
+        let tokens = TensorData::new(rows.copied().collect::<Vec<f32>>(), [batch.tokens.len(), dim]);
+        let x = Tensor::<Cpu, 2>::from_data(tokens, &Default::default());
+        let y = model.forward(x, &batch.keep, &mut Dropout::off());
+        Ok(host_values(y.narrow(0, last[0] as usize, 1)))
+    }
+}
+
+impl std::fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Bundle({}, {} items, dims {:?})", self.id, self.items.len(), self.dims())
+    }
+}
+
+fn read_manifest(path: &Path) -> Result<BundleManifest, BundleError> {
+    let value: serde_json::Value = read_json(path)?;
+    if value["schema_version"] != BUNDLE_VERSION {
+        let found = &value["schema_version"];
+        return Err(BundleError::file(
+            path,
+            format!("has version {found}; this program reads Bundles of version {BUNDLE_VERSION}: train again"),
+        ));
+    }
+    serde_json::from_value(value).map_err(|e| BundleError::file(path, e))
+}
+
+fn verify(path: &Path, entry: Option<&FileEntry>) -> Result<(), BundleError> {
+    let entry = entry.ok_or_else(|| BundleError::file(path, "is not listed in bundle.json: train again"))?;
+    let (bytes, sha256) = sha256_file(path)?;
+    if bytes != entry.bytes {
+        let expected = entry.bytes;
+        return Err(BundleError::file(path, format!("has {bytes} bytes and bundle.json says {expected}: copy it again")));
+    }
+    if sha256 != entry.sha256 {
+        return Err(BundleError::file(path, "was altered: its SHA-256 is not the one in bundle.json: copy it again"));
+    }
+    Ok(())
+}
+
+/// One line an epoch; one column a dim and metric.
+fn curves_csv(curves: &[EpochLine]) -> String {
+    let mut text = String::from("epoch,loss,learning_rate");
+    let columns = |line: &EpochLine| -> Vec<(String, f64)> {
+        let of_dim = |q: &crate::DimQuality| q.metrics.iter().map(|(name, v)| (format!("{name} dim {}", q.dim), *v)).collect::<Vec<_>>();
+        line.validation.iter().flat_map(of_dim).collect()
+    };
+    for (name, _) in curves.first().map(columns).unwrap_or_default() {
+        text += &format!(",{name}");
+    }
+    for line in curves {
+        text += &format!("\n{},{:.6},{:.8}", line.epoch, line.loss, line.learning_rate);
+        for (_, value) in columns(line) {
+            text += &format!(",{value:.6}");
+        }
+    }
+    text + "\n"
+}
+
+fn write_text(path: &Path, text: &str) -> Result<(), BundleError> {
+    std::fs::write(path, text).map_err(|e| BundleError::file(path, e))
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), BundleError> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| BundleError::file(path, e))?;
+    write_text(path, &(text + "\n"))
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, BundleError> {
+    let text = std::fs::read_to_string(path).map_err(|e| BundleError::file(path, e))?;
+    serde_json::from_str(&text).map_err(|e| BundleError::file(path, format!("is not what this program writes: {e}")))
+}

@@ -1,0 +1,111 @@
+//! Everything that decides a training run. A TOML file states every value: nothing is a hidden
+//! default, and a name that is not known is an error.
+
+use crate::TrainError;
+use serde::{Deserialize, Serialize};
+
+/// The shape of the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Dims trained, ascending; the last is the model's full width.
+    pub nesting_dims: Vec<usize>,
+    /// Number of LRU blocks.
+    pub blocks: usize,
+    /// Smallest |lambda| at the start.
+    pub r_min: f64,
+    /// Largest |lambda| at the start, below 1.
+    pub r_max: f64,
+}
+
+/// AdamW, clipping and the learning rate's course: linear warm-up, then cosine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Steps from 0 to the peak; the first step already has rate `peak / warmup_steps`.
+    pub warmup_steps: u64,
+    /// Share of the peak left at the end of the last epoch.
+    pub final_rate: f64,
+    /// Decay of weight matrices; biases, norms and the LRU's logs have none.
+    pub weight_decay: f64,
+    /// Largest global gradient norm.
+    pub clip_norm: f64,
+}
+
+/// When to stop before the last epoch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStopping {
+    /// Validation metric at the largest dim, such as `ndcg@10`. The best epoch's weights are kept.
+    pub metric: String,
+    /// Epochs without a better value before stopping.
+    pub patience: usize,
+}
+
+/// A training run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Names of the Snapshot's feature matrices, side by side in this order.
+    pub features: Vec<String>,
+    /// Seed of weights, order and dropout.
+    pub seed: u64,
+    /// Most epochs.
+    pub epochs: usize,
+    /// Longest window of a sequence; longer sequences are cut into windows. Also the number of
+    /// newest items that evaluation and serving read.
+    pub max_len: usize,
+    /// Labelled positions a step, about.
+    pub batch_positions: usize,
+    /// Share of activations dropped.
+    pub dropout: f64,
+    /// The model.
+    pub model: ModelConfig,
+    /// The optimizer.
+    pub optimizer: OptimizerConfig,
+    /// Early stopping.
+    pub early_stopping: EarlyStopping,
+}
+
+impl ModelConfig {
+    /// The model's full width.
+    pub fn largest_dim(&self) -> usize {
+        self.nesting_dims.last().copied().unwrap_or(0)
+    }
+}
+
+impl TrainConfig {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// One sentence that names the field, its value and what is allowed.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let dims = &self.model.nesting_dims;
+        check(!dims.is_empty(), "model.nesting_dims", "is empty", "name at least one dim")?;
+        check(dims[0] > 0 && dims.windows(2).all(|pair| pair[0] < pair[1]), "model.nesting_dims", dims, "must rise from 1 on")?;
+        check(dims.len() <= 16 && self.model.largest_dim() <= 8192, "model.nesting_dims", dims, "at most 16 dims of at most 8192")?;
+        check((1..=32).contains(&self.model.blocks), "model.blocks", self.model.blocks, "must be in 1..=32")?;
+        let radii = 0.0 <= self.model.r_min && self.model.r_min < self.model.r_max && self.model.r_max < 1.0;
+        check(radii, "model.r_min, r_max", (self.model.r_min, self.model.r_max), "must rise within 0..1")?;
+        check(!self.features.is_empty(), "features", "is empty", "name at least one feature matrix of the Snapshot")?;
+        check((1..=10_000).contains(&self.epochs), "epochs", self.epochs, "must be in 1..=10000")?;
+        check((2..=10_000).contains(&self.max_len), "max_len", self.max_len, "must be in 2..=10000")?;
+        check((1..=1_000_000).contains(&self.batch_positions), "batch_positions", self.batch_positions, "must be in 1..=1000000")?;
+        check((0.0..1.0).contains(&self.dropout), "dropout", self.dropout, "must be in 0..1")?;
+        let optimizer = &self.optimizer;
+        let rate = optimizer.learning_rate;
+        check(rate > 0.0 && rate < 1.0, "optimizer.learning_rate", rate, "must be within 0..1")?;
+        check((0.0..=1.0).contains(&optimizer.final_rate), "optimizer.final_rate", optimizer.final_rate, "must be in 0..=1")?;
+        check((0.0..1.0).contains(&optimizer.weight_decay), "optimizer.weight_decay", optimizer.weight_decay, "must be in 0..1")?;
+        check(optimizer.clip_norm > 0.0, "optimizer.clip_norm", optimizer.clip_norm, "must be above 0")?;
+        let metric = self.early_stopping.metric.as_str();
+        check(crate::metrics::names().iter().any(|name| name == metric), "early_stopping.metric", metric, "must be one like ndcg@10 or recall@20")?;
+        check(self.early_stopping.patience > 0, "early_stopping.patience", 0, "must be at least 1")
+    }
+}
+
+fn check(good: bool, field: &str, value: impl std::fmt::Debug, rule: &str) -> Result<(), TrainError> {
+    if good { Ok(()) } else { Err(TrainError::Config(format!("{field} = {value:?}: {rule}"))) }
+}

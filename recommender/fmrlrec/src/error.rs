@@ -1,0 +1,83 @@
+//! Errors of training and of Bundles: one sentence each.
+
+use feature_store::StoreError;
+use std::path::{Path, PathBuf};
+
+/// Why training or evaluation did not happen or did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A value of the configuration.
+    #[error("training configuration: {0}")]
+    Config(String),
+    /// Data that cannot be trained on.
+    #[error("training data: {0}")]
+    Data(String),
+    /// A Snapshot or another file.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The Bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// A checkpoint that does not fit.
+    #[error("{path}: {reason}", path = .path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// Why, and the way out.
+        reason: String,
+    },
+    /// The observer asked to stop.
+    #[error("stopped in epoch {epoch}; {path} holds everything done so far: run again with --resume", path = .checkpoint.display())]
+    Interrupted {
+        /// Epoch that was running, from 1.
+        epoch: usize,
+        /// Where to resume from.
+        checkpoint: PathBuf,
+    },
+    /// The loss is not a number any more.
+    #[error("the loss became {loss} in epoch {epoch}: lower optimizer.learning_rate or optimizer.clip_norm")]
+    Diverged {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// The loss.
+        loss: f64,
+    },
+}
+
+/// Why a Bundle was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// A file of the Bundle.
+    #[error("{path}: {reason}", path = .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why, and the way out.
+        reason: String,
+    },
+    /// A file that the feature store reads.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A dim that was not trained.
+    #[error("dim {dim} was not trained; trained dims: {trained:?}")]
+    UntrainedDim {
+        /// The dim asked for.
+        dim: usize,
+        /// The dims there are.
+        trained: Vec<usize>,
+    },
+    /// An item id past the item table.
+    #[error("item id {id} is outside the Bundle's {items} items")]
+    UnknownItem {
+        /// The id.
+        id: u32,
+        /// Number of items.
+        items: usize,
+    },
+}
+
+impl BundleError {
+    pub(crate) fn file(path: &Path, reason: impl ToString) -> BundleError {
+        BundleError::File { path: path.to_path_buf(), reason: reason.to_string() }
+    }
+}

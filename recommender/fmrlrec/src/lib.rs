@@ -1,0 +1,43 @@
+//! fMRLRec: one multimodal sequential recommender trained once at all nesting dims.
+//!
+//! ```text
+//! Snapshot --train--> Bundle --evaluate--> Report
+//!                       └── user_vector(history, dim): what the service asks for
+//! ```
+//! Three laws, held by property tests: the first `d` columns of the output are the output of the
+//! model cut to dim `d`; a forward pass over a sequence equals folding `step` over it; padding and
+//! batch mates never change a user's output.
+//!
+//! Nothing here knows HTTP, DataFusion or Kafka.
+
+mod adamw;
+mod baselines;
+mod bundle;
+mod checkpoint;
+mod config;
+mod data;
+mod error;
+mod evaluate;
+mod metrics;
+mod model_card;
+pub mod model;
+pub mod ops;
+mod params;
+mod report;
+mod train;
+
+pub use adamw::{AdamW, AdamWConfig, DecayRule};
+pub use bundle::{BUNDLE_VERSION, Bundle};
+pub use config::{EarlyStopping, ModelConfig, OptimizerConfig, TrainConfig};
+pub use data::{Batch, LeaveOneOut, Split, pack_histories, training_batches};
+pub use error::{BundleError, TrainError};
+pub use evaluate::{evaluate, ranks_at_dims};
+pub use metrics::{CUTOFFS, metrics_of_ranks};
+pub use params::{load_params, named_params};
+pub use report::{BaselineQuality, DimQuality, EpochLine, Report, TrainObserver};
+pub use train::train;
+
+/// The CPU backend, and the one that trains on it.
+pub type Cpu = burn_flex::Flex;
+/// Autodiff over [`Cpu`].
+pub type CpuTraining = burn::backend::Autodiff<Cpu>;

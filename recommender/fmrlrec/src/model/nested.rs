@@ -1,0 +1,123 @@
+//! Nested layers: the weights of the model of dim `s_i` are the leading part of the weights of
+//! every larger one (paper section 3.2, after MatFormer).
+//!
+//! A layer works at every nesting dim: the width of its input says how many slices take part.
+
+use super::init::Init;
+use burn::module::{Module, Param};
+use burn::tensor::{Tensor, backend::Backend};
+
+/// Variance floor of layer norm.
+pub const LAYER_NORM_EPS: f64 = 1e-5;
+
+/// One output slice of a nested linear layer: `y = x W^T + b`.
+#[derive(Module, Debug)]
+pub struct SliceLinear<B: Backend> {
+    /// `[s_i - s_{i-1}, s_i]`.
+    pub weight: Param<Tensor<B, 2>>,
+    /// `[s_i - s_{i-1}]`; none where it could never matter.
+    pub bias: Option<Param<Tensor<B, 1>>>,
+}
+
+/// Square linear layer whose output slice `i` (columns `s_{i-1}..s_i`) reads inputs `..s_i`.
+#[derive(Module, Debug)]
+pub struct NestedLinear<B: Backend> {
+    /// One part a nesting dim, smallest first.
+    pub slices: Vec<SliceLinear<B>>,
+}
+
+impl<B: Backend> NestedLinear<B> {
+    /// Fresh weights from `init`; zero weights where `zero`.
+    pub fn new(dims: &[usize], bias: bool, zero: bool, init: &mut Init<B>) -> NestedLinear<B> {
+        let mut previous = 0;
+        let mut slices = Vec::with_capacity(dims.len());
+        for &dim in dims {
+            let rows = dim - previous;
+            let weight = if zero { init.zeros([rows, dim]) } else { init.truncated_normal([rows, dim]) };
+            slices.push(SliceLinear { weight, bias: bias.then(|| init.zeros([rows])) });
+            previous = dim;
+        }
+        NestedLinear { slices }
+    }
+
+    /// # Shapes
+    /// `x` `[n, d]` for a nesting dim `d` -> `[n, d]`.
+    pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        let mut parts = Vec::with_capacity(self.slices.len());
+        for slice in leading(&self.slices, x.dims()[1], |slice| slice.weight.dims()[0]) {
+            let weight = slice.weight.val();
+            let [rows, reads] = weight.dims();
+            let product = x.clone().narrow(1, 0, reads).matmul(weight.transpose());
+            parts.push(match &slice.bias {
+                Some(bias) => product + bias.val().reshape([1, rows]),
+                None => product,
+            });
+        }
+        Tensor::cat(parts, 1)
+    }
+
+    /// The layer of a smaller model: its leading slices, sharing memory with this one.
+    pub fn slice(&self, dim: usize) -> NestedLinear<B> {
+        NestedLinear { slices: leading(&self.slices, dim, |slice| slice.weight.dims()[0]).to_vec() }
+    }
+}
+
+/// Scale and shift of one slice of a nested layer norm.
+#[derive(Module, Debug)]
+pub struct SliceNorm<B: Backend> {
+    /// `[s_i - s_{i-1}]`.
+    pub weight: Param<Tensor<B, 1>>,
+    /// `[s_i - s_{i-1}]`.
+    pub bias: Param<Tensor<B, 1>>,
+}
+
+/// One layer norm a slice, so that a larger model's norm never changes a smaller one's.
+#[derive(Module, Debug)]
+pub struct NestedLayerNorm<B: Backend> {
+    /// One norm a nesting dim, smallest first.
+    pub slices: Vec<SliceNorm<B>>,
+}
+
+impl<B: Backend> NestedLayerNorm<B> {
+    /// Scale 1, shift 0.
+    pub fn new(dims: &[usize], init: &mut Init<B>) -> NestedLayerNorm<B> {
+        let mut previous = 0;
+        let mut slices = Vec::with_capacity(dims.len());
+        for &dim in dims {
+            let width = dim - previous;
+            slices.push(SliceNorm { weight: init.ones([width]), bias: init.zeros([width]) });
+            previous = dim;
+        }
+        NestedLayerNorm { slices }
+    }
+
+    /// # Shapes
+    /// `x` `[n, d]` for a nesting dim `d` -> `[n, d]`.
+    pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        let mut parts = Vec::with_capacity(self.slices.len());
+        let mut start = 0;
+        for slice in leading(&self.slices, x.dims()[1], |slice| slice.weight.dims()[0]) {
+            let width = slice.weight.dims()[0];
+            let part = x.clone().narrow(1, start, width);
+            let centred = part.clone() - part.mean_dim(1);
+            let variance = centred.clone().powf_scalar(2.0).mean_dim(1);
+            let normed = centred / (variance + LAYER_NORM_EPS).sqrt();
+            parts.push(normed * slice.weight.val().reshape([1, width]) + slice.bias.val().reshape([1, width]));
+            start += width;
+        }
+        Tensor::cat(parts, 1)
+    }
+
+    /// The norm of a smaller model.
+    pub fn slice(&self, dim: usize) -> NestedLayerNorm<B> {
+        NestedLayerNorm { slices: leading(&self.slices, dim, |slice| slice.weight.dims()[0]).to_vec() }
+    }
+}
+
+/// The leading slices whose widths add up to `dim`.
+fn leading<T>(slices: &[T], dim: usize, width: impl Fn(&T) -> usize) -> &[T] {
+    let mut total = 0;
+    let count = slices.iter().take_while(|slice| total < dim && { total += width(slice); true }).count();
+    assert_eq!(total, dim, "dim {dim} is not a nesting dim of this layer");
+    &slices[..count]
+}

@@ -1,0 +1,41 @@
+//! The model card: what the Bundle is and how good it is at each dim, for people.
+
+use crate::Report;
+use crate::bundle::BundleConfig;
+use std::collections::BTreeMap;
+
+const COLUMNS: [&str; 3] = ["recall@10", "ndcg@10", "mrr@10"];
+
+pub(crate) fn render(config: &BundleConfig, report: &Report) -> String {
+    let train = &config.train;
+    let mut card = format!(
+        "# Model card\n\nfMRLRec (arXiv 2409.16627), {} LRU block(s), trained once at dims {:?} on the features {}.\n\
+         Weights are those of epoch {} (best validation {}). Seed {}.\n\n\
+         ## Quality\n\nLeave-one-out {} split: {} users, all {} items ranked, seen items not removed.\n\n\
+         | model | Recall@10 | NDCG@10 | MRR@10 |\n|---|---|---|---|\n",
+        train.model.blocks,
+        train.model.nesting_dims,
+        train.features.join(" + "),
+        report.epoch,
+        train.early_stopping.metric,
+        train.seed,
+        report.split,
+        report.users,
+        report.items,
+    );
+    for quality in &report.dims {
+        card += &row(&format!("dim {}", quality.dim), &quality.metrics);
+    }
+    for baseline in &report.baselines {
+        card += &row(&baseline.name, &baseline.metrics);
+    }
+    card + "\n## Limits\n\nItems are known by their features and the vocabulary of the training Snapshot. \
+            Histories longer than the configured length count with their newest items only. \
+            Quality above is on held-out interactions of known users; it says nothing about what users would have done \
+            with items they were never shown.\n"
+}
+
+fn row(name: &str, metrics: &BTreeMap<String, f64>) -> String {
+    let cells: Vec<String> = COLUMNS.iter().map(|metric| format!("{:.4}", metrics.get(*metric).unwrap_or(&0.0))).collect();
+    format!("| {name} | {} |\n", cells.join(" | "))
+}

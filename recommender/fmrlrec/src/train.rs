@@ -1,0 +1,255 @@
+//! One visible training loop: Snapshot in, Bundle out.
+//!
+//! Where the paper's code slips, ours does not: norms, biases and the LRU's logs do not decay, the
+//! first step has a learning rate above 0, and metrics are means over users, not over batches.
+
+use crate::adamw::{AdamW, AdamWConfig, DecayRule};
+use crate::bundle::{BundleConfig, BundleContents, write_bundle};
+use crate::checkpoint::{Checkpoint, Progress};
+use crate::data::{Batch, LeaveOneOut, Split, check_sequences, training_batches};
+use crate::evaluate::{baselines, quality_at_dims, split_name};
+use crate::metrics::rounded;
+use crate::model::dropout::Dropout;
+use crate::model::{FmrlRec, gather};
+use crate::ops::{NestedBackend, host_values};
+use crate::params::{load_params, named_params};
+use crate::{CpuTraining, DimQuality, EpochLine, Report, TrainConfig, TrainError, TrainObserver};
+use burn::module::AutodiffModule;
+use burn::optim::GradientsParams;
+use burn::tensor::{Tensor, TensorData, TensorPrimitive};
+use feature_store::{Snapshot, sha256_bytes};
+use std::path::{Path, PathBuf};
+
+/// Trains at all dims at once and writes a Bundle to `output`. With `resume` it goes on from the
+/// checkpoint beside `output`, to the same bytes as if it had never stopped.
+///
+/// # Errors
+/// Configuration or data that cannot be trained on, found before the first step; a stop asked for
+/// by the observer, after a checkpoint; a loss that is no number.
+pub fn train(
+    snapshot: &Snapshot,
+    config: &TrainConfig,
+    output: &Path,
+    resume: bool,
+    observer: &mut dyn TrainObserver,
+) -> Result<Report, TrainError> {
+    config.validate()?;
+    let items = snapshot.items()?;
+    let held = LeaveOneOut::new(snapshot.sequences()?);
+    check_sequences(&held, items.len())?;
+    let features = load_features(snapshot, config, items.len() + 1)?;
+    let feature_dim = features.dims()[1];
+    let snapshot_sha256 = snapshot.fingerprint()?;
+
+    let mut run = Run::start(config, &snapshot_sha256, feature_dim, output, resume)?;
+    while run.progress.epoch < config.epochs && !run.is_stale() {
+        run.epoch(&held, &features, observer)?;
+        run.save()?;
+    }
+
+    let best = load_params(run.model.valid(), &run.best).map_err(|reason| run.checkpoint_error(reason))?;
+    let table = host_values(best.item_table(features.inner()));
+    let dims = &config.model.nesting_dims;
+    let report = Report {
+        split: split_name(Split::Test).to_owned(),
+        users: held.held_out(Split::Test).count(),
+        items: items.len(),
+        dims: quality_at_dims(&best, &table, dims, config.max_len, &held, Split::Test, &mut |_, _| ()),
+        baselines: baselines(&held, Split::Test, items.len()),
+        epoch: run.progress.best_epoch,
+    };
+    let bundle_config = BundleConfig { train: config.clone(), feature_dim, snapshot_sha256 };
+    let curves = &run.progress.curves;
+    write_bundle(output, &BundleContents { config: &bundle_config, model: &best, table: &table, items: &items, report: &report, curves })?;
+    // The Bundle is there: the checkpoint has done its work. A failure to remove it harms nobody.
+    let _ = std::fs::remove_file(&run.checkpoint);
+    Ok(report)
+}
+
+/// A run in progress.
+struct Run<'a> {
+    config: &'a TrainConfig,
+    checkpoint: PathBuf,
+    model: FmrlRec<CpuTraining>,
+    optimizer: AdamW,
+    progress: Progress,
+    best: crate::checkpoint::Params,
+}
+
+impl<'a> Run<'a> {
+    fn start(config: &'a TrainConfig, snapshot: &str, feature_dim: usize, output: &Path, resume: bool) -> Result<Run<'a>, TrainError> {
+        let text = serde_json::to_string(config).map_err(|e| TrainError::Config(e.to_string()))?;
+        let name = sha256_bytes(format!("{text}{snapshot}").as_bytes());
+        let optimizer = AdamW::new(AdamWConfig {
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-9,
+            weight_decay: config.optimizer.weight_decay,
+            clip_norm: config.optimizer.clip_norm,
+            rule: DecayRule::Matrices,
+        });
+        let mut run = Run {
+            config,
+            checkpoint: checkpoint_path(output),
+            model: FmrlRec::new(&config.model, feature_dim, config.seed, &Default::default()),
+            optimizer,
+            progress: Progress { run: name, ..Progress::default() },
+            best: Default::default(),
+        };
+        if resume {
+            run.load()?;
+        }
+        Ok(run)
+    }
+
+    fn load(&mut self) -> Result<(), TrainError> {
+        let checkpoint = Checkpoint::load(&self.checkpoint).map_err(|reason| self.checkpoint_error(reason))?;
+        if checkpoint.progress.run != self.progress.run {
+            return Err(self.checkpoint_error("belongs to another configuration or Snapshot; train without --resume"));
+        }
+        self.model = load_params(self.model.clone(), &checkpoint.params).map_err(|reason| self.checkpoint_error(reason))?;
+        self.best = checkpoint.best;
+        self.optimizer.step = checkpoint.progress.step;
+        self.optimizer.moments = checkpoint.moments;
+        self.progress = checkpoint.progress;
+        Ok(())
+    }
+
+    fn save(&self) -> Result<(), TrainError> {
+        if let Some(parent) = self.checkpoint.parent() {
+            std::fs::create_dir_all(parent).map_err(|e| self.checkpoint_error(e))?;
+        }
+        Checkpoint {
+            progress: self.progress.clone(),
+            params: named_params(&self.model),
+            best: self.best.clone(),
+            moments: self.optimizer.moments.clone(),
+        }
+        .save(&self.checkpoint)
+        .map_err(|reason| self.checkpoint_error(reason))
+    }
+
+    fn checkpoint_error(&self, reason: impl ToString) -> TrainError {
+        TrainError::Checkpoint { path: self.checkpoint.clone(), reason: reason.to_string() }
+    }
+
+    /// Whether the best epoch is too long ago.
+    fn is_stale(&self) -> bool {
+        self.progress.epoch >= self.progress.best_epoch + self.config.early_stopping.patience
+    }
+
+    /// The rest of the running epoch, then validation.
+    fn epoch(&mut self, held: &LeaveOneOut, features: &Tensor<CpuTraining, 2>, observer: &mut dyn TrainObserver) -> Result<(), TrainError> {
+        let config = self.config;
+        let (epoch, seed) = (self.progress.epoch, config.seed);
+        let batches = training_batches(held, config.max_len, config.batch_positions, seed, epoch as u64);
+        // Every epoch has about as many batches as this one.
+        let total_steps = (batches.len() * config.epochs) as u64;
+        let mut rate = 0.0;
+        for (index, batch) in batches.iter().enumerate().skip(self.progress.batch) {
+            if observer.should_stop() {
+                self.save()?;
+                return Err(TrainError::Interrupted { epoch: epoch + 1, checkpoint: self.checkpoint.clone() });
+            }
+            rate = learning_rate(config, self.progress.step, total_steps);
+            let loss = self.step(batch, features, rate);
+            if !loss.is_finite() {
+                return Err(TrainError::Diverged { epoch: epoch + 1, loss });
+            }
+            self.progress.batch = index + 1;
+            self.progress.loss_sum = rounded(self.progress.loss_sum + loss);
+            observer.step(epoch + 1, index + 1, batches.len(), loss);
+        }
+        let line = self.finish_epoch(held, features, batches.len(), rate);
+        observer.epoch(&line);
+        self.progress.curves.push(line);
+        Ok(())
+    }
+
+    /// One optimizer step; gives the loss before it.
+    fn step(&mut self, batch: &Batch, features: &Tensor<CpuTraining, 2>, rate: f64) -> f64 {
+        let mut dropout = Dropout::new(self.config.dropout, self.config.seed, self.progress.step);
+        let table = self.model.item_table(features.clone());
+        let x = self.model.forward(gather(table.clone(), &batch.tokens), &batch.keep, &mut dropout);
+        let loss = nested_loss(x, table, &batch.labels, &self.config.model.nesting_dims);
+        let value = f64::from(host_values(loss.clone())[0]);
+        let grads = GradientsParams::from_grads(loss.backward(), &self.model);
+        let (model, _) = self.optimizer.step(self.model.clone(), &grads, rate);
+        self.model = model;
+        self.progress.step += 1;
+        value
+    }
+
+    fn finish_epoch(&mut self, held: &LeaveOneOut, features: &Tensor<CpuTraining, 2>, batches: usize, rate: f64) -> EpochLine {
+        let config = self.config;
+        let model = self.model.valid();
+        let table = host_values(model.item_table(features.clone().inner()));
+        let dims = &config.model.nesting_dims;
+        let validation = quality_at_dims(&model, &table, dims, config.max_len, held, Split::Validation, &mut |_, _| ());
+        let metric = metric_of(&validation, &config.early_stopping.metric);
+        let best_before = self.progress.curves.iter().map(|line| line.metric).fold(f64::NEG_INFINITY, f64::max);
+        self.progress.epoch += 1;
+        if metric > best_before {
+            self.progress.best_epoch = self.progress.epoch;
+            self.best = named_params(&model);
+        }
+        let loss = rounded(self.progress.loss_sum / batches as f64);
+        (self.progress.batch, self.progress.loss_sum) = (0, 0.0);
+        EpochLine { epoch: self.progress.epoch, loss, learning_rate: rounded(rate), metric, best: metric.max(best_before), validation }
+    }
+}
+
+/// Mean cross entropy over dims and positions, `[1, 1]`.
+///
+/// # Shapes
+/// `x` `[p, D]`, `table` `[n + 1, D]`, `labels` `p`.
+pub(crate) fn nested_loss<B: NestedBackend>(x: Tensor<B, 2>, table: Tensor<B, 2>, labels: &[u32], dims: &[usize]) -> Tensor<B, 2> {
+    let loss = B::nested_cross_entropy(x.into_primitive().tensor(), table.into_primitive().tensor(), labels, dims);
+    Tensor::from_primitive(TensorPrimitive::Float(loss))
+}
+
+/// `OUTPUT.checkpoint.safetensors`, beside the Bundle to be.
+fn checkpoint_path(output: &Path) -> PathBuf {
+    let mut name = output.file_name().unwrap_or_default().to_os_string();
+    name.push(".checkpoint.safetensors");
+    output.with_file_name(name)
+}
+
+/// Linear warm-up, then half a cosine down to `final_rate` of the peak.
+fn learning_rate(config: &TrainConfig, step: u64, total: u64) -> f64 {
+    let optimizer = &config.optimizer;
+    if step < optimizer.warmup_steps {
+        return optimizer.learning_rate * (step + 1) as f64 / optimizer.warmup_steps as f64;
+    }
+    let done = (step - optimizer.warmup_steps) as f64 / total.saturating_sub(optimizer.warmup_steps).max(1) as f64;
+    let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos());
+    optimizer.learning_rate * (optimizer.final_rate + (1.0 - optimizer.final_rate) * cosine)
+}
+
+/// The metric at the largest dim.
+fn metric_of(quality: &[DimQuality], metric: &str) -> f64 {
+    quality.last().and_then(|largest| largest.metrics.get(metric)).copied().unwrap_or(0.0)
+}
+
+/// The configured feature matrices side by side, `[n + 1, f]`.
+fn load_features(snapshot: &Snapshot, config: &TrainConfig, rows: usize) -> Result<Tensor<CpuTraining, 2>, TrainError> {
+    let found = snapshot.features()?;
+    let mut parts = Vec::new();
+    for name in &config.features {
+        let Some((_, matrix)) = found.iter().find(|(found, _)| found == name) else {
+            let names: Vec<&String> = found.iter().map(|(name, _)| name).collect();
+            return Err(TrainError::Config(format!("features: the Snapshot has no {name:?}; it has {names:?}")));
+        };
+        if matrix.rows() != rows {
+            return Err(TrainError::Data(format!("feature {name} has {} rows for {rows} item rows; build again", matrix.rows())));
+        }
+        let values = matrix.to_f32();
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            let (row, column) = (at / matrix.dim(), at % matrix.dim());
+            return Err(TrainError::Data(format!("feature {name}, item {row}, column {column} is {}: build again", values[at])));
+        }
+        parts.push(Tensor::<CpuTraining, 2>::from_data(TensorData::new(values, [rows, matrix.dim()]), &Default::default()));
+    }
+    Ok(Tensor::cat(parts, 1))
+}
+

@@ -1,0 +1,275 @@
+//! What an exact implementation computes: activations, logits, loss, gradients, parameters after
+//! AdamW, for both fixture models, within 1e-5.
+
+use burn::module::{AutodiffModule, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData, TensorPrimitive};
+use fmrlrec::model::dropout::Dropout;
+use fmrlrec::model::{FmrlRec, gather};
+use fmrlrec::ops::{NestedBackend, host_values};
+use fmrlrec::{AdamW, AdamWConfig, Cpu, CpuTraining, DecayRule, ModelConfig, load_params, named_params};
+use safetensors::{Dtype, SafeTensors};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+const DIMS: [usize; 3] = [4, 8, 16];
+const TOLERANCE: f32 = 1e-5;
+
+/// The folder of fixtures, or none with a word about it.
+pub(crate) fn fixtures() -> Option<PathBuf> {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/fmrlrec");
+    if !dir.is_dir() {
+        eprintln!("skipped: ../shared is absent, so the model is not compared with its fixtures");
+        return None;
+    }
+    Some(dir)
+}
+
+pub(crate) struct Fixture(Vec<u8>);
+
+impl Fixture {
+    pub(crate) fn open(name: &str) -> Option<Fixture> {
+        Some(Fixture(std::fs::read(fixtures()?.join(name)).expect("the fixture is readable")))
+    }
+
+    pub(crate) fn floats(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
+        let file = SafeTensors::deserialize(&self.0).expect("the fixture is whole");
+        let view = file.tensor(name).unwrap_or_else(|_| panic!("the fixture has {name}"));
+        let values = match view.dtype() {
+            Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
+            Dtype::F64 => view.data().chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap()) as f32).collect(),
+            other => panic!("{name} is {other:?}"),
+        };
+        (view.shape().to_vec(), values)
+    }
+
+    pub(crate) fn ints(&self, name: &str) -> Vec<u32> {
+        let file = SafeTensors::deserialize(&self.0).expect("the fixture is whole");
+        let view = file.tensor(name).unwrap_or_else(|_| panic!("the fixture has {name}"));
+        view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect()
+    }
+}
+
+/// The fixture's tensor, and the row of it, that one of our parameters corresponds to.
+fn reference_name(ours: &str) -> (String, Option<usize>) {
+    let mut name = ours.replace("blocks.", "model.lru_blocks.").replace(".lru.", ".lru_layer.");
+    name = name.replace("input_norm", "input_layernorm").replace("post_norm", "post_lru_layernorm");
+    for (row, log) in ["nu_log", "theta_log", "gamma_log"].iter().enumerate() {
+        if name.ends_with(log) {
+            return (name.replace(log, "params_log"), Some(row));
+        }
+    }
+    let part = if name.contains("_proj_im") { ".im" } else if name.contains("_proj_re") { ".re" } else { "" };
+    name = name.replace("_proj_re", "_proj").replace("_proj_im", "_proj");
+    let slice = if name.contains("layernorm") { "layernorm_" } else { "mrl_linear_" };
+    name = name.replace("slices.", slice) + part;
+    if name.starts_with("projector") { (format!("embedding.{name}"), None) } else { (name, None) }
+}
+
+/// A parameter-shaped thing of the fixture under our parameter's name.
+fn expected(fixture: &Fixture, prefix: &str, ours: &str) -> Vec<f32> {
+    let (name, row) = reference_name(ours);
+    let (shape, values) = fixture.floats(&format!("{prefix}{name}"));
+    match row {
+        Some(row) => values[row * shape[1]..(row + 1) * shape[1]].to_vec(),
+        None => values,
+    }
+}
+
+fn model(fixture: &Fixture, blocks: usize) -> FmrlRec<CpuTraining> {
+    let config = ModelConfig { nesting_dims: DIMS.to_vec(), blocks, r_min: 0.0, r_max: 0.9 };
+    let model = FmrlRec::<CpuTraining>::new(&config, 11, 1, &Default::default());
+    let mut params = named_params(&model);
+    for (name, param) in &mut params {
+        param.values = expected(fixture, "param.", name);
+    }
+    load_params(model, &params).expect("shapes agree")
+}
+
+fn features<B: Backend>(fixture: &Fixture) -> Tensor<B, 2> {
+    let ((_, text), (_, image)) = (fixture.floats("item_text"), fixture.floats("item_image"));
+    let mut rows = vec![0.0; 11];
+    for item in 0..20 {
+        rows.extend_from_slice(&text[item * 6..][..6]);
+        rows.extend_from_slice(&image[item * 5..][..5]);
+    }
+    Tensor::from_data(TensorData::new(rows, [21, 11]), &Default::default())
+}
+
+/// The recurrence is cut where the token before is padding, as the fixture's mask says.
+fn keep(ids: &[u32], length: usize) -> Vec<f32> {
+    (0..ids.len()).map(|t| if t % length == 0 || ids[t - 1] == 0 { 0.0 } else { 1.0 }).collect()
+}
+
+fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(found.len(), expected.len(), "{what}: sizes");
+    for (at, (a, b)) in found.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() <= tolerance, "{what}[{at}] = {a}, expected {b}");
+    }
+}
+
+/// The last 7 of 8 padded positions of a `[5, 8, 16]` activation.
+fn unpadded(fixture: &Fixture, name: &str) -> Vec<f32> {
+    let (_, values) = fixture.floats(name);
+    values.chunks(8 * 16).flat_map(|user| user[16..].to_vec()).collect()
+}
+
+fn check_activations(file: &str, blocks: usize) {
+    let Some(fixture) = Fixture::open(file) else { return };
+    let model = model(&fixture, blocks).valid();
+    let table = model.item_table(features::<Cpu>(&fixture));
+    assert_close("item matrix", &host_values(table.clone()), &fixture.floats("act.item_matrix").1, TOLERANCE);
+    let ids = fixture.ints("input_ids");
+    let keep = keep(&ids, 7);
+    let mut x = gather(table.clone(), &ids);
+    assert_close("embedding", &host_values(x.clone()), &fixture.floats("act.embedding").1, TOLERANCE);
+    for (index, block) in model.blocks.iter().enumerate() {
+        let act = |name: &str| unpadded(&fixture, &format!("act.block{index}.{name}"));
+        let normed = block.input_norm.forward(x.clone());
+        assert_close("input norm", &host_values(normed.clone()), &act("input_layernorm"), TOLERANCE);
+        let u_re = block.lru.in_proj_re.forward(normed.clone());
+        assert_close("in_proj.re", &host_values(u_re), &act("in_proj.re"), TOLERANCE);
+        let u_im = block.lru.in_proj_im.forward(normed.clone());
+        assert_close("in_proj.im", &host_values(u_im), &act("in_proj.im"), TOLERANCE);
+        let h = block.lru.states(normed.clone(), &keep);
+        assert_close("scan.re", &host_values(h.re), &act("scan.re"), TOLERANCE);
+        assert_close("scan.im", &host_values(h.im), &act("scan.im"), TOLERANCE);
+        let y = block.lru.forward(normed, &keep);
+        assert_close("lru", &host_values(y.clone()), &act("lru"), TOLERANCE);
+        let y = x.clone() + y;
+        let normed = block.post_norm.forward(y);
+        assert_close("post norm", &host_values(normed.clone()), &act("post_lru_layernorm"), TOLERANCE);
+        let ffn = block.feed_forward.forward(normed, &mut Dropout::off());
+        assert_close("feed-forward", &host_values(ffn), &act("ffn"), TOLERANCE);
+        x = block.forward(x, &keep, &mut Dropout::off());
+        assert_close("block", &host_values(x.clone()), &act("out"), TOLERANCE);
+    }
+    for dim in DIMS {
+        let logits = x.clone().narrow(1, 0, dim).matmul(table.clone().narrow(1, 0, dim).transpose());
+        assert_close("logits", &host_values(logits), &fixture.floats(&format!("logits.d{dim}")).1, TOLERANCE);
+    }
+    let ids = fixture.ints("valid_input_ids");
+    let x = model.forward(gather(table.clone(), &ids), &self::keep(&ids, 7), &mut Dropout::off());
+    let last: Vec<f32> = host_values(x).chunks(7 * 16).flat_map(|user| user[6 * 16..].to_vec()).collect();
+    let last = Tensor::<Cpu, 2>::from_data(TensorData::new(last, [5, 16]), &Default::default());
+    for dim in DIMS {
+        let logits = last.clone().narrow(1, 0, dim).matmul(table.clone().narrow(1, 0, dim).transpose());
+        assert_close("validation logits", &host_values(logits), &fixture.floats(&format!("valid_logits_last.d{dim}")).1, TOLERANCE);
+    }
+}
+
+/// Loss over the positions that have a label, and its gradients by parameter name.
+fn loss_and_grads(model: &FmrlRec<CpuTraining>, fixture: &Fixture) -> (f32, GradientsParams) {
+    let table = model.item_table(features::<CpuTraining>(fixture));
+    let ids = fixture.ints("input_ids");
+    let labels = fixture.ints("labels");
+    let x = model.forward(gather(table.clone(), &ids), &keep(&ids, 7), &mut Dropout::off());
+    let labelled: Vec<u32> = (0..labels.len() as u32).filter(|at| labels[*at as usize] != 0).collect();
+    let kept: Vec<u32> = labelled.iter().map(|at| labels[*at as usize]).collect();
+    let loss = CpuTraining::nested_cross_entropy(
+        gather(x, &labelled).into_primitive().tensor(),
+        table.into_primitive().tensor(),
+        &kept,
+        &DIMS,
+    );
+    let loss: Tensor<CpuTraining, 2> = Tensor::from_primitive(TensorPrimitive::Float(loss));
+    let value = host_values(loss.clone())[0];
+    (value, GradientsParams::from_grads(loss.backward(), model))
+}
+
+struct Grads<'a> {
+    grads: &'a GradientsParams,
+    path: Vec<String>,
+    found: BTreeMap<String, Vec<f32>>,
+}
+
+impl ModuleVisitor<CpuTraining> for Grads<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<CpuTraining, D>>) {
+        let grad = self.grads.get::<Cpu, D>(param.id).expect("every parameter has a gradient");
+        self.found.insert(self.path.join("."), host_values(grad));
+    }
+}
+
+fn check_gradients(file: &str, blocks: usize) {
+    let Some(fixture) = Fixture::open(file) else { return };
+    let model = model(&fixture, blocks);
+    let (loss, grads) = loss_and_grads(&model, &fixture);
+    assert_close("loss", &[loss], &fixture.floats("loss").1, TOLERANCE);
+    let mut reader = Grads { grads: &grads, path: Vec::new(), found: BTreeMap::new() };
+    burn::module::Module::visit(&model, &mut reader);
+    assert_eq!(reader.found.len(), named_params(&model).len());
+    for (name, grad) in &reader.found {
+        assert_close(&format!("gradient of {name}"), grad, &expected(&fixture, "grad.", name), TOLERANCE);
+    }
+}
+
+fn check_adamw(file: &str, blocks: usize, run: &str, clip_norm: f64, compared: &[usize]) {
+    let Some(fixture) = Fixture::open(file) else { return };
+    let mut model = model(&fixture, blocks);
+    let mut optimizer = AdamW::new(AdamWConfig {
+        beta_1: 0.9,
+        beta_2: 0.999,
+        epsilon: 1e-9,
+        weight_decay: 0.01,
+        clip_norm,
+        rule: DecayRule::AllButBiases,
+    });
+    let (_, losses) = fixture.floats(&format!("adamw.{run}.loss"));
+    let (_, norms) = fixture.floats(&format!("adamw.{run}.grad_norm"));
+    for step in 1..=3 {
+        let (loss, grads) = loss_and_grads(&model, &fixture);
+        let (next, norm) = optimizer.step(model, &grads, 1e-3);
+        model = next;
+        assert_close("loss", &[loss], &losses[step - 1..step], TOLERANCE);
+        assert_close("gradient norm", &[norm as f32], &norms[step - 1..step], TOLERANCE);
+        if compared.contains(&step) {
+            for (name, param) in named_params(&model) {
+                let what = format!("{run} step {step} {name}");
+                let expected = expected(&fixture, &format!("adamw.{run}.step{step}.param."), &name);
+                assert_close(&what, &param.values, &expected, TOLERANCE);
+            }
+        }
+    }
+}
+
+const ONE: &str = "b1_refinit_f32.safetensors";
+const TWO: &str = "b2_perturbed_f32.safetensors";
+
+#[test]
+fn activations_and_logits_of_the_one_block_model() {
+    check_activations(ONE, 1);
+}
+
+#[test]
+fn activations_and_logits_of_the_two_block_model() {
+    check_activations(TWO, 2);
+}
+
+#[test]
+fn loss_and_every_gradient_of_the_one_block_model() {
+    check_gradients(ONE, 1);
+}
+
+#[test]
+fn loss_and_every_gradient_of_the_two_block_model() {
+    check_gradients(TWO, 2);
+}
+
+#[test]
+fn parameters_after_adamw_without_clipping() {
+    check_adamw(ONE, 1, "clip5", 5.0, &[1, 3]);
+    check_adamw(TWO, 2, "clip5", 5.0, &[1, 3]);
+}
+
+#[test]
+fn parameters_after_adamw_with_clipping() {
+    check_adamw(ONE, 1, "clip0p1", 0.1, &[3]);
+    check_adamw(TWO, 2, "clip0p1", 0.1, &[3]);
+}

@@ -1,0 +1,103 @@
+//! The three laws of the model, for any dims, blocks and sequences.
+
+use burn::tensor::{Tensor, TensorData};
+use fmrlrec::model::dropout::Dropout;
+use fmrlrec::model::{FmrlRec, gather};
+use fmrlrec::ops::host_values;
+use fmrlrec::{Batch, Cpu, ModelConfig, load_params, named_params, pack_histories};
+use proptest::prelude::*;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const ITEMS: u32 = 12;
+
+/// A model whose every weight is large enough to matter, biases and imaginary parts included.
+fn model(dims: &[usize], blocks: usize, seed: u64) -> (FmrlRec<Cpu>, Tensor<Cpu, 2>) {
+    let config = ModelConfig { nesting_dims: dims.to_vec(), blocks, r_min: 0.3, r_max: 0.95 };
+    let model = FmrlRec::<Cpu>::new(&config, 5, seed, &Default::default());
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut params = named_params(&model);
+    for (name, param) in &mut params {
+        if !name.ends_with("_log") {
+            param.values.iter_mut().for_each(|value| *value += rng.random_range(-0.3..0.3));
+        }
+    }
+    let features: Vec<f32> = (0..(ITEMS + 1) * 5).map(|at| if at < 5 { 0.0 } else { rng.random_range(-1.0..1.0) }).collect();
+    let features = Tensor::from_data(TensorData::new(features, [ITEMS as usize + 1, 5]), &Default::default());
+    let model = load_params(model, &params).unwrap();
+    let table = model.item_table(features);
+    (model, table)
+}
+
+fn forward(model: &FmrlRec<Cpu>, table: &Tensor<Cpu, 2>, batch: &Batch) -> Vec<f32> {
+    host_values(model.forward(gather(table.clone(), &batch.tokens), &batch.keep, &mut Dropout::off()))
+}
+
+fn pack(histories: &[Vec<u32>]) -> Batch {
+    pack_histories(histories.iter().map(Vec::as_slice), 100).0
+}
+
+fn close(a: &[f32], b: &[f32]) -> Result<(), TestCaseError> {
+    prop_assert_eq!(a.len(), b.len());
+    for (a, b) in a.iter().zip(b) {
+        prop_assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{} is not {}", a, b);
+    }
+    Ok(())
+}
+
+fn dims() -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::btree_set(1usize..20, 1..4).prop_map(|dims| dims.into_iter().collect())
+}
+
+fn histories() -> impl Strategy<Value = Vec<Vec<u32>>> {
+    prop::collection::vec(prop::collection::vec(1..=ITEMS, 1..15), 1..5)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn matryoshka_a_prefix_is_the_smaller_models_output(dims in dims(), blocks in 1usize..3, seed in 0u64..1000, histories in histories()) {
+        let (model, table) = model(&dims, blocks, seed);
+        let largest = *dims.last().unwrap();
+        let batch = pack(&histories);
+        let full = forward(&model, &table, &batch);
+        for &dim in &dims {
+            let prefix: Vec<f32> = full.chunks(largest).flat_map(|row| row[..dim].to_vec()).collect();
+            close(&forward(&model.slice(dim), &table.clone().narrow(1, 0, dim), &batch), &prefix)?;
+        }
+    }
+
+    #[test]
+    fn recurrence_folding_steps_is_the_forward_pass(dims in dims(), blocks in 1usize..3, seed in 0u64..1000, history in prop::collection::vec(1..=ITEMS, 1..30)) {
+        let (model, table) = model(&dims, blocks, seed);
+        let width = *dims.last().unwrap();
+        let full = forward(&model, &table, &pack(&[history.clone()]));
+        let mut state = model.start(1, width, &Default::default());
+        for (at, item) in history.iter().enumerate() {
+            let (y, next) = model.step(gather(table.clone(), &[*item]), state);
+            state = next;
+            close(&host_values(y), &full[at * width..(at + 1) * width])?;
+        }
+    }
+
+    #[test]
+    fn padding_and_batch_mates_change_nothing(dims in dims(), blocks in 1usize..3, seed in 0u64..1000, histories in histories(), pads in 1usize..6) {
+        let (model, table) = model(&dims, blocks, seed);
+        let width = *dims.last().unwrap();
+        let packed = forward(&model, &table, &pack(&histories));
+        let mut at = 0;
+        for history in &histories {
+            let alone = forward(&model, &table, &pack(std::slice::from_ref(history)));
+            close(&packed[at..at + alone.len()], &alone)?;
+            let padded = Batch {
+                tokens: std::iter::repeat_n(0, pads).chain(history.iter().copied()).collect(),
+                // The state never passes from a pad to the first item.
+                keep: (0..pads + history.len()).map(|t| if t <= pads { 0.0 } else { 1.0 }).collect(),
+                labels: Vec::new(),
+            };
+            close(&forward(&model, &table, &padded)[pads * width..], &alone)?;
+            at += alone.len();
+        }
+    }
+}

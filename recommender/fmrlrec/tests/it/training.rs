@@ -1,0 +1,185 @@
+//! Training end to end on a small Snapshot: learning, the Bundle, resuming, bad input.
+
+use feature_store::{EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, write_snapshot};
+use fmrlrec::{Bundle, EarlyStopping, EpochLine, ModelConfig, OptimizerConfig, Split, TrainConfig, TrainError, TrainObserver, evaluate, train};
+use std::path::Path;
+
+const ITEMS: usize = 24;
+
+/// Users walk round a ring of items, so the next item is always known.
+fn snapshot(dir: &Path, change: impl FnOnce(&mut SnapshotContents)) -> Snapshot {
+    let mut contents = SnapshotContents {
+        users: (0..40).map(|user| format!("u{user}")).collect(),
+        items: (1..=ITEMS).map(|item| Item { key: format!("i{item}"), title: format!("Item {item}"), text: String::new() }).collect(),
+        interactions: (0..40u32)
+            .flat_map(|user| (0..12u32).map(move |step| Interaction { user, item: (user * 5 + step) % ITEMS as u32 + 1, timestamp_ms: i64::from(step) }))
+            .collect(),
+        features: vec![one_hot("text"), one_hot("image")],
+        sources: Vec::new(),
+        config: serde_json::Value::Null,
+        notes: Default::default(),
+    };
+    change(&mut contents);
+    write_snapshot(dir, contents).unwrap();
+    Snapshot::open(dir).unwrap()
+}
+
+fn one_hot(name: &str) -> FeatureBlock {
+    let mut values = vec![0.0; (ITEMS + 1) * ITEMS];
+    (0..ITEMS).for_each(|item| values[(item + 1) * ITEMS + item] = 1.0);
+    let mut mask = vec![1; ITEMS + 1];
+    mask[0] = 0;
+    let encoder = EncoderInfo { name: "one-hot".into(), weights_sha256: None };
+    FeatureBlock { name: name.into(), dim: ITEMS, values, mask, dtype: FeatureDtype::F32, encoder }
+}
+
+fn config() -> TrainConfig {
+    TrainConfig {
+        features: vec!["text".into(), "image".into()],
+        seed: 3,
+        epochs: 12,
+        max_len: 8,
+        batch_positions: 100,
+        dropout: 0.1,
+        model: ModelConfig { nesting_dims: vec![4, 8, 16], blocks: 1, r_min: 0.0, r_max: 0.9 },
+        optimizer: OptimizerConfig { learning_rate: 0.02, warmup_steps: 5, final_rate: 0.1, weight_decay: 0.01, clip_norm: 5.0 },
+        early_stopping: EarlyStopping { metric: "ndcg@10".into(), patience: 12 },
+    }
+}
+
+fn bytes(bundle: &Path, file: &str) -> Vec<u8> {
+    std::fs::read(bundle.join(file)).unwrap()
+}
+
+#[test]
+fn it_learns_and_the_bundle_says_the_same_when_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = snapshot(&dir.path().join("snapshot"), |_| ());
+    let output = dir.path().join("bundle");
+    let report = train(&snapshot, &config(), &output, false, &mut ()).unwrap();
+    let ndcg = |at: usize| report.dims[at].metrics["ndcg@10"];
+    assert!(ndcg(2) > 0.9, "the ring is learned at the largest dim: {}", ndcg(2));
+    assert!(report.baselines.iter().all(|baseline| baseline.metrics["ndcg@10"] < ndcg(2)));
+    let bundle = Bundle::open(&output).unwrap();
+    let again = evaluate(&bundle, &snapshot, Split::Test, &mut |_, _| ()).unwrap();
+    assert_eq!(again, report);
+    assert_eq!(bundle.report(), &report);
+    // After items 3, 4, 5 comes 6, at the largest dim.
+    let user = bundle.user_vector(&[3, 4, 5], 16).unwrap();
+    let scores: Vec<f32> = bundle.item_table().chunks(16).map(|item| item.iter().zip(&user).map(|(a, b)| a * b).sum()).collect();
+    let best = (1..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap();
+    assert_eq!(best, 6);
+    assert_eq!(bundle.user_vector(&[], 4).unwrap().len(), 4, "a new user is served from the start token");
+    assert!(bundle.user_vector(&[1], 5).unwrap_err().to_string().contains("trained dims: [4, 8, 16]"));
+    assert!(bundle.user_vector(&[99], 4).is_err());
+}
+
+struct StopAt(usize, std::cell::Cell<usize>);
+
+impl TrainObserver for StopAt {
+    fn epoch(&mut self, _: &EpochLine) {}
+    fn should_stop(&self) -> bool {
+        self.1.set(self.1.get() + 1);
+        self.1.get() > self.0
+    }
+}
+
+#[test]
+fn same_seed_same_bytes_and_resuming_gives_them_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = snapshot(&dir.path().join("snapshot"), |_| ());
+    let mut config = config();
+    config.epochs = 3;
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    train(&snapshot, &config, &first, false, &mut ()).unwrap();
+    let mut stops = 0;
+    let mut resume = false;
+    loop {
+        // Stops after every third step: in the middle of epochs too.
+        match train(&snapshot, &config, &second, resume, &mut StopAt(3, Default::default())) {
+            Ok(_) => break,
+            Err(TrainError::Interrupted { checkpoint, .. }) => assert!(checkpoint.is_file()),
+            Err(other) => panic!("{other}"),
+        }
+        assert!(!second.exists(), "no half-written Bundle");
+        (stops, resume) = (stops + 1, true);
+    }
+    assert!(stops > 2);
+    for file in ["bundle.json", "weights.safetensors", "report.json", "curves.csv"] {
+        assert!(bytes(&first, file) == bytes(&second, file), "{file} differs");
+    }
+}
+
+#[test]
+fn a_damaged_bundle_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = snapshot(&dir.path().join("snapshot"), |_| ());
+    let mut config = config();
+    config.epochs = 1;
+    let output = dir.path().join("bundle");
+    train(&snapshot, &config, &output, false, &mut ()).unwrap();
+    let check = |file: &str, damage: &dyn Fn(Vec<u8>) -> Vec<u8>, expect: &str| {
+        let whole = bytes(&output, file);
+        std::fs::write(output.join(file), damage(whole.clone())).unwrap();
+        let message = Bundle::open(&output).unwrap_err().to_string();
+        std::fs::write(output.join(file), whole).unwrap();
+        assert!(message.contains(file) && message.contains(expect), "{message}");
+    };
+    for file in ["weights.safetensors", "item_table.safetensors", "items.parquet", "report.json", "config.json"] {
+        check(file, &|bytes| bytes[..bytes.len() / 2].to_vec(), "bytes");
+        check(file, &|mut bytes| { let at = bytes.len() / 2; bytes[at] ^= 1; bytes }, "altered");
+    }
+    check("bundle.json", &|_| b"{\"schema_version\": 99}".to_vec(), "version 99");
+    check("bundle.json", &|_| b"not json".to_vec(), "is not what this program writes");
+    std::fs::remove_file(output.join("items.parquet")).unwrap();
+    assert!(Bundle::open(&output).unwrap_err().to_string().contains("items.parquet"));
+}
+
+#[test]
+fn bad_configurations_and_data_are_named_before_training() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = snapshot(&dir.path().join("snapshot"), |_| ());
+    let check = |change: &dyn Fn(&mut TrainConfig), expect: &str| {
+        let mut config = config();
+        change(&mut config);
+        let message = train(&good, &config, &dir.path().join("none"), false, &mut ()).unwrap_err().to_string();
+        assert!(message.contains(expect), "{message} does not contain {expect}");
+    };
+    check(&|c| c.model.nesting_dims = vec![8, 4], "nesting_dims = [8, 4]");
+    check(&|c| c.model.nesting_dims = vec![], "nesting_dims");
+    check(&|c| c.model.r_max = 1.0, "r_max");
+    check(&|c| c.dropout = 1.0, "dropout = 1.0");
+    check(&|c| c.epochs = 0, "epochs = 0");
+    check(&|c| c.optimizer.learning_rate = f64::NAN, "learning_rate");
+    check(&|c| c.early_stopping.metric = "auc".into(), "early_stopping.metric");
+    check(&|c| c.features = vec!["sound".into()], "no \"sound\"; it has [\"text\", \"image\"]");
+    let few = snapshot(&dir.path().join("few"), |contents| contents.interactions.retain(|row| row.timestamp_ms < 2));
+    let message = train(&few, &config(), &dir.path().join("none"), false, &mut ()).unwrap_err().to_string();
+    assert!(message.contains("three interactions"), "{message}");
+    let message = train(&good, &config(), &dir.path().join("none"), true, &mut ()).unwrap_err().to_string();
+    assert!(message.contains("none.checkpoint.safetensors"), "{message}");
+}
+
+#[test]
+fn python_reads_the_weights() {
+    let Ok(python) = std::env::var("RECOMMENDER_PYTHON") else {
+        eprintln!("skipped: RECOMMENDER_PYTHON names no Python with safetensors and numpy");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = snapshot(&dir.path().join("snapshot"), |_| ());
+    let mut config = config();
+    config.epochs = 1;
+    let output = dir.path().join("bundle");
+    train(&snapshot, &config, &output, false, &mut ()).unwrap();
+    let script = "import sys; from safetensors.numpy import load_file; w = load_file(sys.argv[1]); \
+                  t = load_file(sys.argv[2]); assert w['projector.weight'].shape == (16, 48); \
+                  assert t['features'].shape == (25, 16); \
+                  assert abs(t['features'][0] - w['projector.bias']).max() < 1e-6; print(len(w))";
+    let run = std::process::Command::new(python)
+        .args(["-c", script])
+        .args([output.join("weights.safetensors"), output.join("item_table.safetensors")])
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+}

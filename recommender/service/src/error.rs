@@ -1,0 +1,32 @@
+//! Why the service did not start or stopped: one sentence each. What a request gets wrong is a
+//! [`crate::problem::Problem`] instead.
+
+/// A failure of the service as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// A value of the configuration breaks a rule.
+    #[error("{field}: {reason}")]
+    Config {
+        /// The field, dotted as in the TOML file.
+        field: &'static str,
+        /// The value, the rule and the way out.
+        reason: String,
+    },
+    /// The Bundle's item table cannot be served.
+    #[error("the item table of bundle {bundle_id} cannot be served: {source}")]
+    Table {
+        /// The Bundle.
+        bundle_id: String,
+        /// What is wrong with it.
+        source: retrieval::RetrievalError,
+    },
+    /// A metric could not be registered: a fault of this crate.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The OpenAPI document could not be written: a fault of this crate.
+    #[error("openapi.json: {0}")]
+    OpenApi(#[from] serde_json::Error),
+    /// The operating system refused the listener or a thread.
+    #[error("HTTP server: {0}")]
+    Io(#[from] std::io::Error),
+}

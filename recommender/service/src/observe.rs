@@ -1,0 +1,95 @@
+//! The one middleware: request id, time limit, metrics, log line, and the promise that every error
+//! leaves as a problem document.
+
+use crate::metrics::Labels;
+use crate::problem::Problem;
+use crate::request_id::{REQUEST_ID_HEADER, RequestId};
+use crate::serving::Serving;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::{StatusCode, header::HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, ResponseError, web};
+use std::time::{Duration, Instant};
+
+/// Wraps every request.
+pub(crate) async fn observe(
+    serving: web::Data<Serving>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let begun = Instant::now();
+    let id = RequestId::from_headers(request.headers());
+    request.extensions_mut().insert(id.clone());
+    // Counts down when dropped, also when the client goes away in the middle.
+    let _in_flight = InFlight::new(&serving);
+    let answer = tokio::time::timeout(serving.request_timeout, next.call(request)).await;
+    let mut response = match answer {
+        Ok(Ok(response)) => as_problem(response.map_into_boxed_body(), &id),
+        Ok(Err(error)) => return Err(failed(&serving, problem_of(&error), &id, begun.elapsed())),
+        Err(_) => {
+            let limit_s = serving.request_timeout.as_secs();
+            let late = Problem::unavailable(format!(
+                "the request was not answered within {limit_s} s; try again, or send the body faster"
+            ));
+            return Err(failed(&serving, late, &id, begun.elapsed()));
+        }
+    };
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert(REQUEST_ID_HEADER, value);
+    }
+    let labels = response.request().extensions().get::<Labels>().cloned().unwrap_or_else(Labels::none);
+    let route = response.request().match_pattern();
+    let (status, took) = (response.status(), begun.elapsed());
+    serving.metrics.answered(route.as_deref(), status, &labels, took);
+    let route = route.unwrap_or_default();
+    let (status, took_us) = (status.as_u16(), took.as_micros() as u64);
+    tracing::debug!(request_id = %id.0, route, status, tier = labels.tier, dim = labels.dim, took_us, "answered");
+    Ok(response)
+}
+
+/// An error response becomes a problem document with the request's id.
+fn as_problem(response: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceResponse<BoxBody> {
+    let status = response.status();
+    if !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let problem = match response.response().error() {
+        Some(error) => problem_of(error),
+        None => Problem::new(status, status.canonical_reason().unwrap_or("error").to_lowercase()),
+    };
+    let (request, _) = response.into_parts();
+    ServiceResponse::new(request, problem.with_request_id(&id.0).error_response())
+}
+
+fn problem_of(error: &Error) -> Problem {
+    if let Some(problem) = error.as_error::<Problem>() {
+        return problem.clone();
+    }
+    match error.as_response_error().status_code() {
+        StatusCode::INTERNAL_SERVER_ERROR => Problem::internal(error),
+        status => Problem::new(status, error.to_string()),
+    }
+}
+
+/// There is no request left to make a response with: the error itself answers.
+fn failed(serving: &Serving, problem: Problem, id: &RequestId, took: Duration) -> Error {
+    serving.metrics.answered(None, problem.status, &Labels::none(), took);
+    tracing::warn!(request_id = %id.0, status = problem.status.as_u16(), detail = problem.detail, "not answered");
+    problem.with_request_id(&id.0).into()
+}
+
+struct InFlight(web::Data<Serving>);
+
+impl InFlight {
+    fn new(serving: &web::Data<Serving>) -> InFlight {
+        serving.metrics.in_flight.inc();
+        InFlight(serving.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.metrics.in_flight.dec();
+    }
+}

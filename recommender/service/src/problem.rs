@@ -1,0 +1,185 @@
+//! What a request got wrong, as a problem document (RFC 9457): one sentence that names the field and
+//! the way out.
+
+use crate::request_id::REQUEST_ID_HEADER;
+use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpResponse, ResponseError};
+use feature_store::StoreError;
+use fmrlrec::BundleError;
+use retrieval::RetrievalError;
+
+/// Media type of a problem document.
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Seconds after which an overloaded service may be asked again.
+const RETRY_AFTER_S: &str = "1";
+
+/// A refused request or a failure while answering it.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    pub(crate) detail: String,
+    /// Methods that would work, for 405.
+    allow: Option<&'static str>,
+    /// Known only to the middleware, which fills it in.
+    request_id: Option<String>,
+}
+
+/// The document as sent.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Problem, example = json!({
+    "type": "about:blank", "title": "Bad Request", "status": 400,
+    "detail": "dim 7 was not trained; use one of [8, 16, 32, 64, 128]", "request_id": "0198c0de"
+}))]
+pub(crate) struct ProblemDocument {
+    /// `about:blank`: the status says the kind.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong with this request and what would work.
+    detail: String,
+    /// As in the `x-request-id` header.
+    request_id: String,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
+        Problem { status, detail: detail.into(), allow: None, request_id: None }
+    }
+
+    /// 400.
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 404.
+    pub(crate) fn not_found(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// 405, naming the methods that work.
+    pub(crate) fn method(allow: &'static str) -> Problem {
+        let detail = format!("this path does not answer the method used; use {allow}");
+        Problem { allow: Some(allow), ..Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
+    }
+
+    /// 503: the client may try again.
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    /// 500: the cause goes to the log, not to the client.
+    pub(crate) fn internal(cause: impl std::fmt::Display) -> Problem {
+        tracing::error!(%cause, "a request failed inside the service");
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the service failed on this request; its log has the cause under the request id",
+        )
+    }
+
+    pub(crate) fn with_request_id(mut self, id: &str) -> Problem {
+        self.request_id = Some(id.to_string());
+        self
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let document = ProblemDocument {
+            kind: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error").to_string(),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            request_id: self.request_id.clone().unwrap_or_default(),
+        };
+        let mut response = HttpResponse::build(self.status);
+        if let Some(allow) = self.allow {
+            response.insert_header((header::ALLOW, allow));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((header::RETRY_AFTER, RETRY_AFTER_S));
+        }
+        if let Some(id) = &self.request_id {
+            response.insert_header((REQUEST_ID_HEADER, id.as_str()));
+        }
+        // `json` keeps a content type that is already set.
+        response.insert_header((header::CONTENT_TYPE, PROBLEM_JSON)).json(document)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        match error {
+            StoreError::Invalid { .. } => Problem::bad_request(error.to_string()),
+            failure => Problem::internal(failure),
+        }
+    }
+}
+
+/// Handlers check dims and ids before they ask the Bundle, so what is left is our failure.
+impl From<BundleError> for Problem {
+    fn from(error: BundleError) -> Problem {
+        Problem::internal(error)
+    }
+}
+
+impl From<RetrievalError> for Problem {
+    fn from(error: RetrievalError) -> Problem {
+        match error {
+            RetrievalError::Untrained { .. } | RetrievalError::K { .. } => Problem::bad_request(error.to_string()),
+            failure => Problem::internal(failure),
+        }
+    }
+}
+
+impl From<JsonPayloadError> for Problem {
+    fn from(error: JsonPayloadError) -> Problem {
+        match error {
+            JsonPayloadError::OverflowKnownLength { length, limit } => {
+                let detail = format!("the body has {length} bytes; at most {limit} are accepted");
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+            }
+            JsonPayloadError::Overflow { limit } => Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body has more than {limit} bytes, which is the most accepted"),
+            ),
+            JsonPayloadError::ContentType => Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the content type is absent or not JSON; send content-type: application/json",
+            ),
+            JsonPayloadError::Deserialize(error) => {
+                Problem::bad_request(format!("the body is not the JSON expected here: {error}"))
+            }
+            JsonPayloadError::Payload(error) => Problem::bad_request(format!("the body could not be read: {error}")),
+            other => Problem::internal(other),
+        }
+    }
+}
+
+impl From<QueryPayloadError> for Problem {
+    fn from(error: QueryPayloadError) -> Problem {
+        let QueryPayloadError::Deserialize(reason) = error else { return Problem::bad_request(error.to_string()) };
+        Problem::bad_request(format!("the query string is wrong: {reason}"))
+    }
+}
+
+impl From<PathError> for Problem {
+    fn from(error: PathError) -> Problem {
+        let PathError::Deserialize(reason) = error else { return Problem::bad_request(error.to_string()) };
+        Problem::bad_request(format!("the path is wrong: {reason}"))
+    }
+}

@@ -1,0 +1,62 @@
+//! `GET /v1/bundle`: what is served, and how good it is at each dim.
+
+use crate::request_id::RequestId;
+use crate::serving::Serving;
+use actix_web::web;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The Bundle and the tiers made of it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct BundleResponse {
+    /// Names the Bundle's bytes.
+    bundle_id: String,
+    /// Trained dims, ascending.
+    dims: Vec<usize>,
+    /// Items in the catalogue.
+    items: usize,
+    /// Newest items of a history that the model reads.
+    max_history: usize,
+    /// The tiers; who gets one is not told.
+    tiers: Vec<TierInfo>,
+    /// Quality at each dim, as measured when the Bundle was trained.
+    quality: Vec<QualityInfo>,
+    /// As in the `x-request-id` header.
+    request_id: String,
+}
+
+/// A tier.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct TierInfo {
+    name: String,
+    dim: usize,
+    default: bool,
+}
+
+/// Quality at one dim.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct QualityInfo {
+    dim: usize,
+    /// By metric, such as `ndcg@10`.
+    metrics: BTreeMap<String, f64>,
+}
+
+/// Describe the Bundle that is served.
+#[utoipa::path(
+    get, path = "/v1/bundle", tag = "operations",
+    responses((status = 200, description = "The Bundle", body = BundleResponse))
+)]
+pub(crate) async fn describe(serving: web::Data<Serving>, id: RequestId) -> web::Json<BundleResponse> {
+    let bundle = &serving.bundle;
+    let tier = |(name, dim, default): (&str, usize, bool)| TierInfo { name: name.to_string(), dim, default };
+    let quality = bundle.report().dims.iter().map(|at| QualityInfo { dim: at.dim, metrics: at.metrics.clone() });
+    web::Json(BundleResponse {
+        bundle_id: bundle.id().to_string(),
+        dims: bundle.dims().to_vec(),
+        items: bundle.items().len(),
+        max_history: bundle.max_history(),
+        tiers: serving.tiers.list().map(tier).collect(),
+        quality: quality.collect(),
+        request_id: id.0,
+    })
+}

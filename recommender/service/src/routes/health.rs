@@ -1,0 +1,52 @@
+//! `/livez`: the process answers. `/readyz`: it can also serve.
+
+use crate::problem::{Problem, ProblemDocument};
+use crate::serving::{Serving, blocking};
+use actix_web::web;
+use serde::Serialize;
+
+/// State of the process.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct LiveResponse {
+    /// `live`.
+    status: &'static str,
+}
+
+/// State of the service.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct ReadyResponse {
+    /// `ready`.
+    status: &'static str,
+    /// Bundle that is served.
+    bundle_id: String,
+    /// Users with state.
+    users: u64,
+}
+
+/// Whether the process answers at all.
+#[utoipa::path(
+    get, path = "/livez", tag = "operations",
+    responses((status = 200, description = "The process answers", body = LiveResponse))
+)]
+pub(crate) async fn live() -> web::Json<LiveResponse> {
+    web::Json(LiveResponse { status: "live" })
+}
+
+/// Whether a Bundle is loaded and the state store can be read.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operations",
+    responses(
+        (status = 200, description = "Ready for traffic", body = ReadyResponse),
+        (status = 503, description = "Not ready, or busy", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn ready(serving: web::Data<Serving>) -> Result<web::Json<ReadyResponse>, Problem> {
+    let users = |serving: &Serving| {
+        serving.store.users().map_err(|error| {
+            tracing::error!(%error, "the user state store cannot be read");
+            Problem::unavailable("the user state store cannot be read; the service's log says why")
+        })
+    };
+    let users = blocking(&serving, users).await?;
+    Ok(web::Json(ReadyResponse { status: "ready", bundle_id: serving.bundle.id().to_string(), users }))
+}

@@ -1,0 +1,115 @@
+//! From a listener, a config, a Bundle and a store to a running server, and to a clean stop.
+
+use crate::clock::{Clock, system_clock};
+use crate::config::{LimitsConfig, ServiceConfig};
+use crate::error::ServiceError;
+use crate::observe::observe;
+use crate::problem::Problem;
+use crate::routes;
+use crate::serving::Serving;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use feature_store::UserStateStore;
+use fmrlrec::Bundle;
+use std::future::Future;
+use std::net::TcpListener;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often and how many times the end of the worker threads is looked for: 2 s in all.
+const RELEASE_POLL: Duration = Duration::from_millis(5);
+const RELEASE_POLLS: usize = 400;
+
+/// Serves until `shutdown` completes, then finishes running requests within the config's
+/// `shutdown_timeout_s` and closes the store. Runs on any tokio runtime with time and I/O enabled; it
+/// handles no signals itself.
+///
+/// # Errors
+/// The config breaks a rule or does not fit the Bundle, or the operating system refuses.
+pub async fn run(
+    listener: TcpListener,
+    config: ServiceConfig,
+    bundle: Bundle,
+    store: UserStateStore,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServiceError> {
+    run_with_clock(listener, config, bundle, store, system_clock(), shutdown).await
+}
+
+/// [`run`] with a clock of the caller's: it dates events that state no time.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with_clock(
+    listener: TcpListener,
+    config: ServiceConfig,
+    bundle: Bundle,
+    store: UserStateStore,
+    clock: Clock,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServiceError> {
+    let serving = web::Data::new(Serving::new(&config, bundle, store, clock)?);
+    let server = start(listener, &config, &serving)?;
+    let handle = server.handle();
+    let mut server = pin!(server);
+    let ended = tokio::select! {
+        ended = &mut server => ended,
+        () = shutdown => {
+            tracing::info!("stopping: running requests finish first");
+            // The stop completes only while the server is polled.
+            tokio::join!(server, handle.stop(true)).0
+        }
+    };
+    released(serving).await;
+    Ok(ended?)
+}
+
+/// Worker threads let go of the state a moment after the server ends. Waiting for them means that the
+/// store's file is closed when `run` returns, so that the caller may open it again.
+async fn released(serving: web::Data<Serving>) {
+    let serving = serving.into_inner();
+    for _ in 0..RELEASE_POLLS {
+        if Arc::strong_count(&serving) == 1 {
+            return;
+        }
+        tokio::time::sleep(RELEASE_POLL).await;
+    }
+    tracing::warn!("a request outlived the shutdown timeout; the state store closes when it ends");
+}
+
+fn start(
+    listener: TcpListener,
+    config: &ServiceConfig,
+    serving: &web::Data<Serving>,
+) -> Result<actix_web::dev::Server, ServiceError> {
+    let address = listener.local_addr()?;
+    let bundle_id = serving.bundle.id();
+    tracing::info!(%address, bundle_id, items = serving.table.items(), dims = ?serving.table.dims(), "serving");
+    let (serving, limits) = (serving.clone(), config.limits.clone());
+    let app = move || {
+        App::new()
+            .app_data(serving.clone())
+            .configure(|app| extractors(app, &limits))
+            .configure(routes::configure)
+            .wrap(from_fn(observe))
+    };
+    let server = HttpServer::new(app)
+        .workers(config.server.workers)
+        .worker_max_blocking_threads(config.server.blocking_threads)
+        .max_connections(config.server.max_connections)
+        .client_request_timeout(Duration::from_secs(config.server.request_timeout_s))
+        .shutdown_timeout(config.server.shutdown_timeout_s)
+        .disable_signals()
+        .listen(listener)?;
+    Ok(server.run())
+}
+
+/// Limits of the extractors, and their errors as problems.
+fn extractors(app: &mut web::ServiceConfig, limits: &LimitsConfig) {
+    app.app_data(
+        web::JsonConfig::default().limit(limits.body_bytes).error_handler(|error, _| Problem::from(error).into()),
+    )
+    .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::from(error).into()))
+    .app_data(web::PathConfig::default().error_handler(|error, _| Problem::from(error).into()));
+}

@@ -1,0 +1,195 @@
+//! A tiny trained Bundle, made once for all tests, and a server on a free port.
+
+use crate::client::Client;
+use feature_store::{
+    EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, UserStateStore,
+    write_snapshot,
+};
+use fmrlrec::{Bundle, EarlyStopping, ModelConfig, OptimizerConfig, TrainConfig, train};
+use service::{ServiceConfig, ServiceError};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use tempfile::TempDir;
+
+pub(crate) const ITEMS: usize = 30;
+pub(crate) const DIMS: [usize; 3] = [4, 8, 16];
+/// The clock of every test server.
+pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
+/// Newest items that the test model reads.
+pub(crate) const MAX_HISTORY: usize = 8;
+
+/// The config of the tests: small limits, three tiers.
+pub(crate) const CONFIG: &str = r#"
+bind = "127.0.0.1:0"
+bundle = "bundle"
+tier_header = "x-tier"
+[state]
+path = "state.redb"
+max_history = 20
+[server]
+workers = 2
+blocking_threads = 2
+max_in_flight = 64
+max_connections = 256
+request_timeout_s = 20
+shutdown_timeout_s = 5
+[limits]
+body_bytes = 4096
+max_k = 20
+default_k = 5
+history = 12
+exclude = 6
+key_bytes = 40
+[[tiers]]
+name = "bulk"
+dim = 4
+default = false
+api_keys = []
+header_values = ["batch"]
+[[tiers]]
+name = "standard"
+dim = 8
+default = true
+api_keys = []
+header_values = ["standard"]
+[[tiers]]
+name = "premium"
+dim = 16
+default = false
+api_keys = ["key-of-ada"]
+header_values = ["gold"]
+"#;
+
+/// Key of the item with this id (from 1); one of them needs percent-encoding in a path.
+pub(crate) fn key(item: usize) -> String {
+    if item == 7 { "dir/é 7".to_string() } else { format!("i{item}") }
+}
+
+/// Folder of the trained Bundle.
+pub(crate) fn bundle_dir() -> &'static Path {
+    static BUNDLE: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = BUNDLE.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshot = snapshot(&dir.path().join("snapshot"));
+        let bundle = dir.path().join("bundle");
+        train(&snapshot, &train_config(), &bundle, false, &mut ()).unwrap();
+        (dir, bundle)
+    });
+    path
+}
+
+/// Users walk round a ring of items, so the next item is known and a trained model finds it.
+fn snapshot(dir: &Path) -> Snapshot {
+    let walk = |user: u32| {
+        (0..12u32).map(move |step| Interaction {
+            user,
+            item: (user * 7 + step) % ITEMS as u32 + 1,
+            timestamp_ms: i64::from(step),
+        })
+    };
+    let item = |id: usize| Item { key: key(id), title: format!("Item {id}"), text: String::new() };
+    let contents = SnapshotContents {
+        users: (0..40).map(|user| format!("u{user}")).collect(),
+        items: (1..=ITEMS).map(item).collect(),
+        interactions: (0..40).flat_map(walk).collect(),
+        features: vec![one_hot("text")],
+        sources: Vec::new(),
+        config: serde_json::Value::Null,
+        notes: Default::default(),
+    };
+    write_snapshot(dir, contents).unwrap();
+    Snapshot::open(dir).unwrap()
+}
+
+fn one_hot(name: &str) -> FeatureBlock {
+    let mut values = vec![0.0; (ITEMS + 1) * ITEMS];
+    (0..ITEMS).for_each(|item| values[(item + 1) * ITEMS + item] = 1.0);
+    let mut mask = vec![1; ITEMS + 1];
+    mask[0] = 0;
+    let encoder = EncoderInfo { name: "one-hot".into(), weights_sha256: None };
+    FeatureBlock { name: name.into(), dim: ITEMS, values, mask, dtype: FeatureDtype::F32, encoder }
+}
+
+fn train_config() -> TrainConfig {
+    TrainConfig {
+        features: vec!["text".into()],
+        seed: 3,
+        epochs: 12,
+        max_len: MAX_HISTORY,
+        batch_positions: 100,
+        dropout: 0.1,
+        model: ModelConfig { nesting_dims: DIMS.to_vec(), blocks: 1, r_min: 0.0, r_max: 0.9 },
+        optimizer: OptimizerConfig {
+            learning_rate: 0.02,
+            warmup_steps: 5,
+            final_rate: 0.1,
+            weight_decay: 0.01,
+            clip_norm: 5.0,
+        },
+        early_stopping: EarlyStopping { metric: "ndcg@10".into(), patience: 12 },
+    }
+}
+
+/// A running service; it stops gracefully when dropped.
+pub(crate) struct Server {
+    pub(crate) client: Client,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<Result<(), ServiceError>>>,
+    /// Kept for as long as the server runs.
+    _state: Option<TempDir>,
+}
+
+impl Server {
+    /// With fresh user state.
+    pub(crate) fn start() -> Server {
+        Server::with(|_| ())
+    }
+
+    /// With fresh user state and a changed config.
+    pub(crate) fn with(change: impl FnOnce(&mut ServiceConfig)) -> Server {
+        let state = tempfile::tempdir().unwrap();
+        let mut server = Server::on(&state.path().join("state.redb"), change);
+        server._state = Some(state);
+        server
+    }
+
+    /// On a store file that outlives the server.
+    pub(crate) fn on(state: &Path, change: impl FnOnce(&mut ServiceConfig)) -> Server {
+        let mut config: ServiceConfig = toml::from_str(CONFIG).unwrap();
+        change(&mut config);
+        let store = UserStateStore::open(state, config.state.max_history).unwrap();
+        let bundle = Bundle::open(bundle_dir()).unwrap();
+        let listener = TcpListener::bind(&config.bind).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let shutdown = async {
+                let _ = stopped.await;
+            };
+            runtime.block_on(service::run_with_clock(listener, config, bundle, store, Arc::new(|| NOW_MS), shutdown))
+        });
+        Server { client: Client::new(address), stop: Some(stop), thread: Some(thread), _state: None }
+    }
+
+    /// Stops and says how the server ended.
+    pub(crate) fn stop(mut self) -> Result<(), ServiceError> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), ServiceError> {
+        drop(self.stop.take());
+        self.thread.take().map_or(Ok(()), |thread| thread.join().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let ended = self.end();
+        if !std::thread::panicking() {
+            ended.unwrap();
+        }
+    }
+}
