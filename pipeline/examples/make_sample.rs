@@ -60,7 +60,9 @@ fn write_sample(snapshot: &Snapshot, movielens: &Path, output: &Path) -> Result<
         let values = matrix.to_f32();
         write_matrix(&path, &values[matrix.dim()..], &matrix.mask()[1..], matrix.dim(), FeatureDtype::F16)?;
     }
-    std::fs::copy(movielens.join("LICENSE-movielens.txt"), output.join("LICENSE-movielens.txt"))?;
+    // Read and written, not copied: a copy would keep a read-only mode and refuse the next run.
+    let terms = "LICENSE-movielens.txt";
+    std::fs::write(output.join(terms), std::fs::read(movielens.join(terms))?)?;
     Ok(())
 }
 

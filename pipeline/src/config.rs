@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Most tokens a text encoder may be given.
-pub const MAX_TOKENS_LIMIT: usize = 8192;
+pub(crate) const MAX_TOKENS_LIMIT: usize = 8192;
 
 /// What to build a Snapshot from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
