@@ -46,7 +46,10 @@ fn check_key(field: &'static str, key: &str) -> Result<(), StoreError> {
         return Err(StoreError::invalid(field, "is empty; give a key of 1 to 256 bytes"));
     }
     if key.len() > MAX_KEY_BYTES {
-        return Err(StoreError::invalid(field, format!("has {} bytes; at most {MAX_KEY_BYTES} are accepted", key.len())));
+        return Err(StoreError::invalid(
+            field,
+            format!("has {} bytes; at most {MAX_KEY_BYTES} are accepted", key.len()),
+        ));
     }
     Ok(())
 }

@@ -22,8 +22,8 @@ pub use error::StoreError;
 pub use event::{Event, MAX_KEY_BYTES};
 pub use matrix::{FeatureDtype, FeatureMatrix, write_matrix};
 pub use snapshot::{
-    Counts, EncoderInfo, FeatureBlock, FeatureInfo, FileEntry, Manifest, SNAPSHOT_VERSION,
-    Snapshot, SnapshotContents, SourceFile, write_snapshot,
+    Counts, EncoderInfo, FeatureBlock, FeatureInfo, FileEntry, Manifest, SNAPSHOT_VERSION, Snapshot, SnapshotContents,
+    SourceFile, write_snapshot,
 };
 pub use staging::StagedDir;
 pub use state::{Applied, HistoryEntry, UserStateStore};

@@ -44,10 +44,16 @@ impl FeatureMatrix {
             other => return Err(StoreError::corrupt(path, format!("`features` is {other:?}; F16 or F32 is expected"))),
         };
         let &[rows, dim] = features.shape() else {
-            return Err(StoreError::corrupt(path, format!("`features` has shape {:?}; [rows, dim] is expected", features.shape())));
+            return Err(StoreError::corrupt(
+                path,
+                format!("`features` has shape {:?}; [rows, dim] is expected", features.shape()),
+            ));
         };
         if mask.dtype() != Dtype::U8 || mask.shape() != [rows] {
-            return Err(StoreError::corrupt(path, format!("`mask` is {:?} {:?}; U8 [{rows}] is expected", mask.dtype(), mask.shape())));
+            return Err(StoreError::corrupt(
+                path,
+                format!("`mask` is {:?} {:?}; U8 [{rows}] is expected", mask.dtype(), mask.shape()),
+            ));
         }
         let (features, mask) = (range_in(&map, features.data()), range_in(&map, mask.data()));
         Ok(FeatureMatrix { map, dtype, rows, dim, features, mask })
@@ -95,7 +101,13 @@ impl FeatureMatrix {
 ///
 /// # Errors
 /// Lengths that do not match, or a value that is not finite: the message names row and column.
-pub fn write_matrix(path: &Path, values: &[f32], mask: &[u8], dim: usize, dtype: FeatureDtype) -> Result<(), StoreError> {
+pub fn write_matrix(
+    path: &Path,
+    values: &[f32],
+    mask: &[u8],
+    dim: usize,
+    dtype: FeatureDtype,
+) -> Result<(), StoreError> {
     if dim == 0 || values.len() != mask.len() * dim {
         return Err(StoreError::invalid(
             "features",
@@ -105,7 +117,13 @@ pub fn write_matrix(path: &Path, values: &[f32], mask: &[u8], dim: usize, dtype:
     if let Some(at) = values.iter().position(|v| !v.is_finite()) {
         return Err(StoreError::invalid(
             "features",
-            format!("row {} column {} of {} is {}; features must be finite", at / dim, at % dim, path.display(), values[at]),
+            format!(
+                "row {} column {} of {} is {}; features must be finite",
+                at / dim,
+                at % dim,
+                path.display(),
+                values[at]
+            ),
         ));
     }
     let (kind, bytes): (Dtype, Vec<u8>) = match dtype {
@@ -115,7 +133,8 @@ pub fn write_matrix(path: &Path, values: &[f32], mask: &[u8], dim: usize, dtype:
     let shape = vec![mask.len(), dim];
     let view = |dtype, shape, data| TensorView::new(dtype, shape, data).map_err(|e| StoreError::corrupt(path, e));
     let tensors = [("features", view(kind, shape, &bytes)?), ("mask", view(Dtype::U8, vec![mask.len()], mask)?)];
-    safetensors::serialize_to_file(tensors, None, path).map_err(|e| StoreError::corrupt(path, e))
+    let data = safetensors::serialize(tensors, None).map_err(|e| StoreError::corrupt(path, e))?;
+    std::fs::write(path, data).map_err(StoreError::io(path))
 }
 
 /// Maps a whole file for reading.
@@ -129,9 +148,9 @@ fn map_file(path: &Path) -> Result<Mmap, StoreError> {
 }
 
 fn named<'a>(tensors: &SafeTensors<'a>, name: &str, path: &Path) -> Result<TensorView<'a>, StoreError> {
-    tensors.tensor(name).map_err(|_| {
-        StoreError::corrupt(path, format!("has no tensor `{name}`; it holds {:?}", tensors.names()))
-    })
+    tensors
+        .tensor(name)
+        .map_err(|_| StoreError::corrupt(path, format!("has no tensor `{name}`; it holds {:?}", tensors.names())))
 }
 
 /// Where `part` lies within `whole`.
@@ -145,4 +164,3 @@ impl std::fmt::Debug for FeatureMatrix {
         write!(f, "FeatureMatrix[{} x {} {:?}]", self.rows, self.dim, self.dtype)
     }
 }
-

@@ -231,7 +231,10 @@ impl Snapshot {
                 Some(sequence) if known => sequence.push(row.item),
                 _ => {
                     let path = self.dir.join("interactions.parquet");
-                    return Err(StoreError::corrupt(&path, format!("{row:?} names a user or an item that is not there")));
+                    return Err(StoreError::corrupt(
+                        &path,
+                        format!("{row:?} names a user or an item that is not there"),
+                    ));
                 }
             }
         }
@@ -270,7 +273,10 @@ fn info(block: &FeatureBlock) -> FeatureInfo {
 fn verify(path: &Path, entry: &FileEntry) -> Result<(), StoreError> {
     let (bytes, sha256) = sha256_file(path)?;
     if bytes != entry.bytes {
-        return Err(StoreError::corrupt(path, format!("has {bytes} bytes and the manifest says {}; build it again", entry.bytes)));
+        return Err(StoreError::corrupt(
+            path,
+            format!("has {bytes} bytes and the manifest says {}; build it again", entry.bytes),
+        ));
     }
     if sha256 != entry.sha256 {
         return Err(StoreError::corrupt(path, "was altered: its SHA-256 is not the manifest's; build it again"));
@@ -284,17 +290,26 @@ fn check_contents(contents: &SnapshotContents) -> Result<(), StoreError> {
     let mut last: Option<Interaction> = None;
     for row in &contents.interactions {
         if row.user as usize >= users || row.item == PAD || row.item as usize > items {
-            return Err(StoreError::invalid("interactions", format!("{row:?} is outside {users} users and {items} items")));
+            return Err(StoreError::invalid(
+                "interactions",
+                format!("{row:?} is outside {users} users and {items} items"),
+            ));
         }
         if last.is_some_and(|last| (last.user, last.timestamp_ms) > (row.user, row.timestamp_ms)) {
-            return Err(StoreError::invalid("interactions", format!("{row:?} is out of order; sort by user, then time")));
+            return Err(StoreError::invalid(
+                "interactions",
+                format!("{row:?} is out of order; sort by user, then time"),
+            ));
         }
         last = Some(*row);
     }
     for block in &contents.features {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if block.name.is_empty() || !block.name.chars().all(plain) {
-            return Err(StoreError::invalid("feature name", format!("{:?} may hold letters, digits, - and _ only", block.name)));
+            return Err(StoreError::invalid(
+                "feature name",
+                format!("{:?} may hold letters, digits, - and _ only", block.name),
+            ));
         }
         if contents.features.iter().filter(|other| other.name == block.name).count() > 1 {
             return Err(StoreError::invalid("feature name", format!("{:?} is given twice; rename one", block.name)));

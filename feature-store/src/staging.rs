@@ -4,7 +4,7 @@ use crate::StoreError;
 use std::path::{Path, PathBuf};
 
 /// A folder being written beside its final place. Dropped without [`StagedDir::commit`], it is
-/// removed; a crash leaves only a hidden folder that the next writer of the same target removes.
+/// removed; a crash leaves only a hidden folder that a later writer of the same target removes.
 #[derive(Debug)]
 pub struct StagedDir {
     target: PathBuf,
@@ -32,11 +32,9 @@ impl StagedDir {
             .to_string_lossy();
         let parent = parent_of(target);
         std::fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
+        remove_leftovers(parent, &name);
         // The process id keeps two writers of one target apart: the last rename wins, whole.
         let staging = parent.join(format!(".{name}.{}.part", std::process::id()));
-        if staging.exists() {
-            std::fs::remove_dir_all(&staging).map_err(StoreError::io(&staging))?;
-        }
         std::fs::create_dir(&staging).map_err(StoreError::io(&staging))?;
         Ok(StagedDir { target: target.to_path_buf(), staging, committed: false })
     }
@@ -46,28 +44,46 @@ impl StagedDir {
         &self.staging
     }
 
-    /// Syncs every file and makes the folder appear as `target`, replacing what was there.
+    /// Syncs every file and makes the folder appear as `target`, replacing what was there. Where the
+    /// system can exchange two names (Linux), `target` is whole at every moment.
     pub fn commit(mut self) -> Result<(), StoreError> {
         sync_tree(&self.staging)?;
-        let old = self.staging.with_extension("old");
-        let had_old = self.target.exists();
-        if had_old {
-            std::fs::rename(&self.target, &old).map_err(StoreError::io(&self.target))?;
+        if self.target.exists() {
+            exchange(&self.staging, &self.target)?;
+            // What is called staging now is what was replaced; the drop below removes it.
+        } else {
+            std::fs::rename(&self.staging, &self.target).map_err(StoreError::io(&self.target))?;
+            self.committed = true;
         }
-        if let Err(error) = std::fs::rename(&self.staging, &self.target) {
-            if had_old {
-                // Put the last good state back before saying why.
-                std::fs::rename(&old, &self.target).map_err(StoreError::io(&old))?;
-            }
-            return Err(StoreError::io(&self.target)(error));
+        sync(parent_of(&self.target))
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn exchange(new: &Path, target: &Path) -> Result<(), StoreError> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, new, CWD, target, RenameFlags::EXCHANGE).map_err(|e| StoreError::io(target)(e.into()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(new: &Path, target: &Path) -> Result<(), StoreError> {
+    let old = new.with_extension("old");
+    std::fs::rename(target, &old).map_err(StoreError::io(target))?;
+    let renamed = std::fs::rename(new, target).and_then(|()| std::fs::rename(&old, new));
+    renamed.map_err(StoreError::io(target))
+}
+
+/// Removes what writers of `name` that were killed left behind. Best effort: it is only disk space.
+fn remove_leftovers(parent: &Path, name: &str) {
+    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        let pid = file.strip_prefix(&format!(".{name}.")).and_then(|rest| rest.strip_suffix(".part"));
+        let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok()) else { continue };
+        let running = Path::new("/proc").join(pid.to_string()).exists();
+        if pid == std::process::id() || (Path::new("/proc/self").exists() && !running) {
+            let _ = std::fs::remove_dir_all(entry.path());
         }
-        self.committed = true;
-        let parent = parent_of(&self.target);
-        sync(parent)?;
-        if had_old {
-            std::fs::remove_dir_all(&old).map_err(StoreError::io(&old))?;
-        }
-        Ok(())
     }
 }
 

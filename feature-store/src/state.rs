@@ -130,7 +130,8 @@ impl UserStateStore {
     }
 
     fn decode(&self, user: &str, bytes: &[u8]) -> Result<Vec<HistoryEntry>, StoreError> {
-        serde_json::from_slice(bytes).map_err(|e| self.state(format!("the history of user {user:?} is unreadable: {e}")))
+        serde_json::from_slice(bytes)
+            .map_err(|e| self.state(format!("the history of user {user:?} is unreadable: {e}")))
     }
 
     fn state(&self, reason: impl ToString) -> StoreError {

@@ -49,7 +49,10 @@ pub fn read_items(path: &Path) -> Result<Vec<Item>, StoreError> {
             (strings(&batch, "key", path)?, strings(&batch, "title", path)?, strings(&batch, "text", path)?);
         for (((id, key), title), text) in ids.into_iter().zip(keys).zip(titles).zip(texts) {
             if id != expected {
-                return Err(StoreError::corrupt(path, format!("row {expected} has item_id {id}; row i must be item i")));
+                return Err(StoreError::corrupt(
+                    path,
+                    format!("row {expected} has item_id {id}; row i must be item i"),
+                ));
             }
             expected += 1;
             items.push(Item { key, title, text });

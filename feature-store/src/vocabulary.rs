@@ -34,7 +34,10 @@ impl Vocabulary {
         for (index, key) in keys.iter().enumerate() {
             let id = index as u32 + 1;
             if key.is_empty() {
-                return Err(StoreError::invalid("item key", format!("the key of item {id} is empty; give every item a key")));
+                return Err(StoreError::invalid(
+                    "item key",
+                    format!("the key of item {id} is empty; give every item a key"),
+                ));
             }
             if let Some(first) = ids.insert(key.clone(), id) {
                 return Err(StoreError::invalid(

@@ -1,5 +1,6 @@
 //! `build`: a configuration -> a Snapshot. The stages in order, each a file of this crate.
 
+use crate::BuildError;
 use crate::cache::EmbeddingCache;
 use crate::catalogue::catalogue;
 use crate::config::{BuildConfig, FeatureConfig, FeatureSource};
@@ -8,7 +9,6 @@ use crate::features::{Notes, image_block, text_block};
 use crate::interactions::interactions;
 use crate::provided::provided_block;
 use crate::tables::Tables;
-use crate::BuildError;
 use feature_store::{FeatureBlock, Item, Manifest, SnapshotContents, SourceFile, sha256_file, write_snapshot};
 use std::path::{Path, PathBuf};
 

@@ -48,7 +48,7 @@ impl BuildError {
     }
 
     pub(crate) fn input(path: &Path, reason: impl ToString) -> BuildError {
-        BuildError::Input { path: path.to_path_buf(), reason: reason.to_string() }
+        BuildError::Input { path: path.to_path_buf(), reason: one_line(&reason.to_string()) }
     }
 
     pub(crate) fn config(field: impl Into<String>, reason: impl Into<String>) -> BuildError {
@@ -56,6 +56,11 @@ impl BuildError {
     }
 
     pub(crate) fn query(what: impl Into<String>, reason: impl ToString) -> BuildError {
-        BuildError::Query { what: what.into(), reason: reason.to_string() }
+        BuildError::Query { what: what.into(), reason: one_line(&reason.to_string()) }
     }
+}
+
+/// Other libraries' reasons come in several lines; ours is one sentence.
+fn one_line(reason: &str) -> String {
+    reason.split_whitespace().collect::<Vec<_>>().join(" ")
 }

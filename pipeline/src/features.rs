@@ -2,11 +2,11 @@
 //! content (no text, no image file, bytes that are no image) has a zero row and mask 0, and is
 //! counted; it is never an error.
 
+use crate::BuildError;
 use crate::build::Progress;
 use crate::cache::EmbeddingCache;
 use crate::config::{FeatureConfig, ImageEncoderConfig};
 use crate::encoder::{ImageEncoder, TextEncoder};
-use crate::BuildError;
 use feature_store::{EncoderInfo, FeatureBlock, Item, SourceFile, sha256_bytes};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -36,7 +36,8 @@ pub(crate) fn text_block(
 ) -> Result<FeatureBlock, BuildError> {
     let mut rows = Vec::with_capacity(items.len());
     for chunk in items.chunks(CHUNK) {
-        let encoded: Result<Vec<Row>, BuildError> = chunk.par_iter().map(|item| text_row(encoder, cache, item)).collect();
+        let encoded: Result<Vec<Row>, BuildError> =
+            chunk.par_iter().map(|item| text_row(encoder, cache, item)).collect();
         rows.extend(encoded?);
         progress(Progress { stage: "texts", done: rows.len() as u64, total: items.len() as u64 });
     }
@@ -57,7 +58,10 @@ pub(crate) fn image_block(
 ) -> Result<(FeatureBlock, SourceFile), BuildError> {
     let dir = base_dir.join(&config.images);
     if !dir.is_dir() {
-        return Err(BuildError::input(&dir, format!("is no folder; feature {:?} reads its images there", feature.name)));
+        return Err(BuildError::input(
+            &dir,
+            format!("is no folder; feature {:?} reads its images there", feature.name),
+        ));
     }
     let mut rows = Vec::with_capacity(items.len());
     let mut digests = String::new();
@@ -130,7 +134,13 @@ fn image_row(
 }
 
 /// Puts rows of items `1..` under a PAD row and counts those without content.
-fn aligned(feature: &FeatureConfig, dim: usize, encoder: EncoderInfo, rows: Vec<Row>, notes: &mut Notes) -> FeatureBlock {
+fn aligned(
+    feature: &FeatureConfig,
+    dim: usize,
+    encoder: EncoderInfo,
+    rows: Vec<Row>,
+    notes: &mut Notes,
+) -> FeatureBlock {
     let mut values = vec![0.0; dim];
     let mut mask = vec![0];
     let (mut missing, mut unreadable) = (0, 0);

@@ -86,7 +86,10 @@ fn times(table: &Table, name: &str, unit: TimestampUnit) -> Result<Int64Array, B
     if !column.data_type().is_integer() {
         // The first value that is no integer tells more than the type does.
         let text = text_column(column);
-        let odd = text.iter().flat_map(|t| t.iter().enumerate()).find(|(_, v)| v.is_none_or(|v| key_order::integer(v).is_none()));
+        let odd = text
+            .iter()
+            .flat_map(|t| t.iter().enumerate())
+            .find(|(_, v)| v.is_none_or(|v| key_order::integer(v).is_none()));
         let (row, value) = odd.map_or((0, None), |(row, value)| (row, value));
         return Err(refuse(row, value.unwrap_or("")));
     }

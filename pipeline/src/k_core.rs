@@ -1,9 +1,9 @@
 //! The iterative k-core: drop users and items with too few interactions until none is left to drop.
 //! The result does not depend on the order of dropping: it is the largest set that satisfies both.
 
+use crate::BuildError;
 use crate::config::KCoreConfig;
 use crate::tables::{collect, context, register};
-use crate::BuildError;
 use arrow::array::RecordBatch;
 
 /// Keeps the rows (columns `user`, `item`, ...) of the k-core, in no stated order.

@@ -149,10 +149,8 @@ async fn open(context: &SessionContext, path: &Path, format: TableFormat) -> dat
     match format {
         TableFormat::Csv => {
             // Zero records to infer from: every column is text.
-            let options = CsvReadOptions::new()
-                .schema_infer_max_records(0)
-                .newlines_in_values(true)
-                .file_extension(&extension);
+            let options =
+                CsvReadOptions::new().schema_infer_max_records(0).newlines_in_values(true).file_extension(&extension);
             context.read_csv(name.as_ref(), options).await
         }
         TableFormat::Parquet => {
@@ -175,9 +173,10 @@ fn typed(path: &Path, rows: &RecordBatch, format: TableFormat) -> Result<RecordB
     let mut columns: Vec<ArrayRef> = Vec::new();
     for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
         let column = match (format, column.data_type()) {
-            (TableFormat::Csv, _) => narrowed(&text_column(column).ok_or_else(|| {
-                BuildError::input(path, format!("column `{}` is not text", field.name()))
-            })?),
+            (TableFormat::Csv, _) => narrowed(
+                &text_column(column)
+                    .ok_or_else(|| BuildError::input(path, format!("column `{}` is not text", field.name())))?,
+            ),
             (TableFormat::Parquet, DataType::Utf8View | DataType::LargeUtf8) => {
                 cast(column, &DataType::Utf8).map_err(|e| BuildError::input(path, e))?
             }
@@ -209,6 +208,7 @@ fn narrowed(column: &StringArray) -> ArrayRef {
 fn decimal(text: &str) -> Option<f64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let zero_padded = digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.");
-    let plain = digits.starts_with(|c: char| c.is_ascii_digit()) && digits.bytes().all(|b| b"0123456789.eE+-".contains(&b));
+    let plain =
+        digits.starts_with(|c: char| c.is_ascii_digit()) && digits.bytes().all(|b| b"0123456789.eE+-".contains(&b));
     if plain && !zero_padded { text.parse().ok().filter(|value: &f64| value.is_finite()) } else { None }
 }

@@ -41,7 +41,10 @@ fn a_round_trip_keeps_everything() {
     assert_eq!(snapshot.interactions().unwrap(), contents().interactions);
     assert_eq!(snapshot.sequences().unwrap(), vec![vec![2, 1], vec![1]]);
     for (matrix, block) in snapshot.features().unwrap().iter().zip(contents().features) {
-        assert_eq!((matrix.0.as_str(), matrix.1.to_f32(), matrix.1.mask()), (block.name.as_str(), block.values, &block.mask[..]));
+        assert_eq!(
+            (matrix.0.as_str(), matrix.1.to_f32(), matrix.1.mask()),
+            (block.name.as_str(), block.values, &block.mask[..])
+        );
     }
     assert_eq!(manifest.features[0].missing, 1);
 }
@@ -71,7 +74,14 @@ fn damage_is_named() {
     };
     for file in ["users.parquet", "items.parquet", "interactions.parquet", "features/text.safetensors"] {
         check(file, &|bytes| bytes[..bytes.len() - 1].to_vec(), "bytes and the manifest says");
-        check(file, &|mut bytes| { bytes[9] ^= 1; bytes }, "altered");
+        check(
+            file,
+            &|mut bytes| {
+                bytes[9] ^= 1;
+                bytes
+            },
+            "altered",
+        );
     }
     check("manifest.json", &|_| b"{\"schema_version\": 7}".to_vec(), "version 7");
     check("manifest.json", &|_| b"{".to_vec(), "no version");
@@ -108,4 +118,13 @@ fn somebody_elses_folder_is_not_replaced() {
     let refused = |path: &Path| matches!(write_snapshot(path, contents()), Err(StoreError::Corrupt { .. }));
     assert!(refused(dir.path()));
     assert!(dir.path().join("thesis.tex").is_file());
+}
+
+#[test]
+fn what_a_killed_writer_left_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    // No process has this id: it is above what Linux hands out.
+    std::fs::create_dir(dir.path().join(".snapshot.4194999.part")).unwrap();
+    write_snapshot(&dir.path().join("snapshot"), contents()).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }

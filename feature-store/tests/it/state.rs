@@ -15,7 +15,12 @@ fn items(store: &UserStateStore, user: &str) -> Vec<String> {
 fn histories_are_ordered_bounded_and_without_duplicates() {
     let dir = tempfile::tempdir().unwrap();
     let store = UserStateStore::open(&dir.path().join("state.redb"), 3).unwrap();
-    let events = [event("u", "b", 20, Some("1")), event("u", "a", 10, None), event("u", "b", 20, Some("1")), event("v", "z", 5, None)];
+    let events = [
+        event("u", "b", 20, Some("1")),
+        event("u", "a", 10, None),
+        event("u", "b", 20, Some("1")),
+        event("v", "z", 5, None),
+    ];
     assert_eq!(store.append(&events).unwrap(), Applied { applied: 3, duplicates: 1 });
     assert_eq!(items(&store, "u"), ["a", "b"], "a late event takes its place in time");
     store.append(&[event("u", "c", 20, None), event("u", "d", 30, None)]).unwrap();

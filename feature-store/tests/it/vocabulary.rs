@@ -15,7 +15,8 @@ fn bad_keys_and_events_are_named() {
     assert!(message.contains("\"a\" is the key of items 1 and 3"), "{message}");
     assert!(Vocabulary::new(vec![String::new()]).unwrap_err().to_string().contains("item 1 is empty"));
     let check = |user: &str, item: &str, time: i64, id: Option<&str>, expect: &str| {
-        let event = Event { user_id: user.into(), item_id: item.into(), timestamp_ms: time, event_id: id.map(str::to_owned) };
+        let event =
+            Event { user_id: user.into(), item_id: item.into(), timestamp_ms: time, event_id: id.map(str::to_owned) };
         let message = event.validate().unwrap_err().to_string();
         assert!(message.contains(expect), "{message}");
     };

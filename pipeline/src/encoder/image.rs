@@ -48,7 +48,9 @@ impl ImageEncoder {
             let inputs = session.inputs().join(", ");
             return Err(BuildError::input(
                 &model,
-                format!("wants the inputs {inputs}; an image encoder takes pixel_values alone: export the vision tower"),
+                format!(
+                    "wants the inputs {inputs}; an image encoder takes pixel_values alone: export the vision tower"
+                ),
             ));
         }
         let mut encoder = ImageEncoder {

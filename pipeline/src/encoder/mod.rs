@@ -25,7 +25,10 @@ use std::path::{Path, PathBuf};
 fn model_file(dir: &Path, names: &[&str]) -> Result<PathBuf, BuildError> {
     names.iter().map(|name| dir.join(name)).find(|path| path.is_file()).ok_or_else(|| {
         let names = names.join(", ");
-        BuildError::input(dir, format!("holds no encoder: none of {names} is there; export it to ONNX into this folder"))
+        BuildError::input(
+            dir,
+            format!("holds no encoder: none of {names} is there; export it to ONNX into this folder"),
+        )
     })
 }
 

@@ -49,9 +49,10 @@ impl Preprocess {
             size[name].as_u64().or(size["shortest_edge"].as_u64()).or(size.as_u64())
         };
         let side = |name: &str| {
-            side(name).filter(|side| (1..=u64::from(MAX_SIDE)).contains(side)).map(|side| side as usize).ok_or_else(
-                || BuildError::input(&path, format!("`size` gives no {name} in 1..={MAX_SIDE}")),
-            )
+            side(name)
+                .filter(|side| (1..=u64::from(MAX_SIDE)).contains(side))
+                .map(|side| side as usize)
+                .ok_or_else(|| BuildError::input(&path, format!("`size` gives no {name} in 1..={MAX_SIDE}")))
         };
         let channels = |name: &str| {
             let values: Vec<f32> =
@@ -63,7 +64,10 @@ impl Preprocess {
             Some(2) => Filter::Bilinear,
             Some(3) | None => Filter::Bicubic,
             Some(other) => {
-                return Err(BuildError::input(&path, format!("`resample` is {other}; 2 (bilinear) and 3 (bicubic) are known")));
+                return Err(BuildError::input(
+                    &path,
+                    format!("`resample` is {other}; 2 (bilinear) and 3 (bicubic) are known"),
+                ));
             }
         };
         Ok(Preprocess {

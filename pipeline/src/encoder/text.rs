@@ -49,10 +49,8 @@ impl TextEncoder {
         let tokenizer = read_tokenizer(&tokenizer_file, max_tokens)?;
         let weights = weights_sha256(&model)?;
         let (_, tokenizer_sha256) = sha256_file(&tokenizer_file)?;
-        let identity = format!(
-            "text {VERSION} {} {weights} {tokenizer_sha256} {pooling:?} {max_tokens}",
-            runtime.name()
-        );
+        let identity =
+            format!("text {VERSION} {} {weights} {tokenizer_sha256} {pooling:?} {max_tokens}", runtime.name());
         let mut encoder = TextEncoder {
             tokenizer,
             session: session::load(runtime, &model, InputKind::Tokens, &OUTPUTS)?,

@@ -31,7 +31,11 @@ fn tables() {
     check("ratings.csv", "user,item,time\n1,a,2\n1,b,\n", &["ratings.csv", "`time` row 2"]);
     check("ratings.csv", "user,item,time\n1,a,2.5\n", &["ratings.csv", "`time` row 1", "2.5"]);
     check("ratings.csv", "user,item,time\n1,a,-2\n", &["ratings.csv", "`time` row 1", "-2"]);
-    check("ratings.csv", "user,item,time\n1,a,99999999999999999\n", &["ratings.csv", "`time` row 1", "99999999999999999"]);
+    check(
+        "ratings.csv",
+        "user,item,time\n1,a,99999999999999999\n",
+        &["ratings.csv", "`time` row 1", "99999999999999999"],
+    );
     check("ratings.csv", "user,item,time\n1,a,2\n,b,3\n", &["ratings.csv", "`user` row 2", "empty"]);
     check("ratings.csv", "user,item,time\n1,1.5,2\n", &["ratings.csv", "`item`", "text or integers"]);
     check("ratings.csv", "user,item,time\n1,a,2\n1,b\n", &["ratings.csv", "CSV"]);

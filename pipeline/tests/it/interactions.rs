@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[test]
 fn ids_follow_the_order_of_keys_and_ties_the_order_of_the_file() {
-    let snapshot = Project::new().snapshot();
+    let project = Project::new();
+    let snapshot = project.snapshot();
     assert_eq!(snapshot.users().unwrap(), ["9", "10", "x"]);
     let keys: Vec<String> = snapshot.items().unwrap().into_iter().map(|item| item.key).collect();
     assert_eq!(keys, ["a", "b", "c"]);
@@ -75,8 +76,10 @@ fn two_runs_give_the_same_bytes() {
 fn parquet_reads_as_csv_does() {
     use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
     use std::sync::Arc;
-    let csv = Project::new().snapshot();
-    let project = Project::new().with("path = \"ratings.csv\"\nformat = \"csv\"", "path = \"ratings.parquet\"\nformat = \"parquet\"");
+    let csv = Project::new();
+    let expect = csv.snapshot().interactions().unwrap();
+    let project = Project::new()
+        .with("path = \"ratings.csv\"\nformat = \"csv\"", "path = \"ratings.parquet\"\nformat = \"parquet\"");
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("user", Arc::new(StringArray::from(vec!["10", "9", "9", "9", "x"]))),
         ("item", Arc::new(StringArray::from(vec!["b", "a", "c", "b", "a"]))),
@@ -87,7 +90,7 @@ fn parquet_reads_as_csv_does() {
     let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
-    assert_eq!(project.snapshot().interactions().unwrap(), csv.interactions().unwrap());
+    assert_eq!(project.snapshot().interactions().unwrap(), expect);
 }
 
 /// The k-core by the definition: drop one row that breaks the rule until there is none.

@@ -36,7 +36,10 @@ fn the_five_core_has_the_exact_counts() {
     let given = dir.path().join("given.safetensors");
     write_matrix(&given, &[1.0], &[1], 1, FeatureDtype::F32).unwrap();
     let (given, keys) = (given.display(), dir.path().join("keys.csv"));
-    let text = format!("{head}[[features]]\nname = \"given\"\ndtype = \"f32\"\nfile = \"{given}\"\nkeys = \"{}\"\n", keys.display());
+    let text = format!(
+        "{head}[[features]]\nname = \"given\"\ndtype = \"f32\"\nfile = \"{given}\"\nkeys = \"{}\"\n",
+        keys.display()
+    );
 
     let manifest = build(&text, &folder("configs"), &dir.path().join("one"));
     check_counts(&manifest);

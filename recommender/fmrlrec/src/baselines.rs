@@ -32,7 +32,9 @@ pub(crate) fn item_to_item(held: &LeaveOneOut, split: Split, items: usize) -> Ve
             let mut scores = vec![0.0f32; items + 1];
             for voter in &history[history.len().saturating_sub(VOTERS)..] {
                 let voters = &users_of[*voter as usize];
-                for item in voters.iter().flat_map(|user| &histories[*user]) {
+                let neighbours = voters.iter().flat_map(|user| &histories[*user]);
+                // An item's cosine with itself says nothing about what comes next.
+                for item in neighbours.filter(|item| *item != voter) {
                     let norm = (voters.len() * users_of[*item as usize].len()) as f32;
                     scores[*item as usize] += 1.0 / norm.sqrt();
                 }

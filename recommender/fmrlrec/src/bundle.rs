@@ -124,7 +124,10 @@ impl Bundle {
         let expected = (items.len() + 1, config.model.largest_dim());
         if (matrix.rows(), matrix.dim()) != expected {
             let found = (matrix.rows(), matrix.dim());
-            return Err(BundleError::file(&path, format!("has shape {found:?}; {expected:?} is expected: train again")));
+            return Err(BundleError::file(
+                &path,
+                format!("has shape {found:?}; {expected:?} is expected: train again"),
+            ));
         }
         let path = dir.join("weights.safetensors");
         let (params, _) = read_params(&path).map_err(|reason| BundleError::file(&path, reason))?;
@@ -187,10 +190,8 @@ impl Bundle {
     /// # Errors
     /// A dim that was not trained or an id past the item table.
     pub fn user_vector(&self, history: &[u32], dim: usize) -> Result<Vec<f32>, BundleError> {
-        let model = self
-            .models
-            .get(&dim)
-            .ok_or_else(|| BundleError::UntrainedDim { dim, trained: self.dims().to_vec() })?;
+        let model =
+            self.models.get(&dim).ok_or_else(|| BundleError::UntrainedDim { dim, trained: self.dims().to_vec() })?;
         let items = self.items.len();
         if let Some(&id) = history.iter().find(|id| **id as usize > items) {
             return Err(BundleError::UnknownItem { id, items });
@@ -228,7 +229,10 @@ fn verify(path: &Path, entry: Option<&FileEntry>) -> Result<(), BundleError> {
     let (bytes, sha256) = sha256_file(path)?;
     if bytes != entry.bytes {
         let expected = entry.bytes;
-        return Err(BundleError::file(path, format!("has {bytes} bytes and bundle.json says {expected}: copy it again")));
+        return Err(BundleError::file(
+            path,
+            format!("has {bytes} bytes and bundle.json says {expected}: copy it again"),
+        ));
     }
     if sha256 != entry.sha256 {
         return Err(BundleError::file(path, "was altered: its SHA-256 is not the one in bundle.json: copy it again"));
@@ -240,7 +244,9 @@ fn verify(path: &Path, entry: Option<&FileEntry>) -> Result<(), BundleError> {
 fn curves_csv(curves: &[EpochLine]) -> String {
     let mut text = String::from("epoch,loss,learning_rate");
     let columns = |line: &EpochLine| -> Vec<(String, f64)> {
-        let of_dim = |q: &crate::DimQuality| q.metrics.iter().map(|(name, v)| (format!("{name} dim {}", q.dim), *v)).collect::<Vec<_>>();
+        let of_dim = |q: &crate::DimQuality| {
+            q.metrics.iter().map(|(name, v)| (format!("{name} dim {}", q.dim), *v)).collect::<Vec<_>>()
+        };
         line.validation.iter().flat_map(of_dim).collect()
     };
     for (name, _) in curves.first().map(columns).unwrap_or_default() {

@@ -42,7 +42,8 @@ pub(crate) struct Checkpoint {
 impl Checkpoint {
     pub(crate) fn save(&self, path: &Path) -> Result<(), String> {
         let mut all = Params::new();
-        let mut put = |prefix: &str, name: &str, values: &ParamValues| all.insert(format!("{prefix}/{name}"), values.clone());
+        let mut put =
+            |prefix: &str, name: &str, values: &ParamValues| all.insert(format!("{prefix}/{name}"), values.clone());
         self.params.iter().for_each(|(name, values)| drop(put("param", name, values)));
         self.best.iter().for_each(|(name, values)| drop(put("best", name, values)));
         for (name, [first, second]) in &self.moments {
@@ -84,7 +85,8 @@ pub(crate) fn write_params(path: &Path, params: Params, progress: Option<String>
         .collect();
     let mut views = Vec::with_capacity(params.len());
     for (name, param) in &params {
-        let view = TensorView::new(Dtype::F32, param.shape.clone(), &bytes[name.as_str()]).map_err(|e| e.to_string())?;
+        let view =
+            TensorView::new(Dtype::F32, param.shape.clone(), &bytes[name.as_str()]).map_err(|e| e.to_string())?;
         views.push((name.clone(), view));
     }
     let metadata = progress.map(|text| HashMap::from([(PROGRESS.to_owned(), text)]));

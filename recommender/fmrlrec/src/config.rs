@@ -84,24 +84,54 @@ impl TrainConfig {
     pub fn validate(&self) -> Result<(), TrainError> {
         let dims = &self.model.nesting_dims;
         check(!dims.is_empty(), "model.nesting_dims", "is empty", "name at least one dim")?;
-        check(dims[0] > 0 && dims.windows(2).all(|pair| pair[0] < pair[1]), "model.nesting_dims", dims, "must rise from 1 on")?;
-        check(dims.len() <= 16 && self.model.largest_dim() <= 8192, "model.nesting_dims", dims, "at most 16 dims of at most 8192")?;
+        check(
+            dims[0] > 0 && dims.windows(2).all(|pair| pair[0] < pair[1]),
+            "model.nesting_dims",
+            dims,
+            "must rise from 1 on",
+        )?;
+        check(
+            dims.len() <= 16 && self.model.largest_dim() <= 8192,
+            "model.nesting_dims",
+            dims,
+            "at most 16 dims of at most 8192",
+        )?;
         check((1..=32).contains(&self.model.blocks), "model.blocks", self.model.blocks, "must be in 1..=32")?;
         let radii = 0.0 <= self.model.r_min && self.model.r_min < self.model.r_max && self.model.r_max < 1.0;
         check(radii, "model.r_min, r_max", (self.model.r_min, self.model.r_max), "must rise within 0..1")?;
         check(!self.features.is_empty(), "features", "is empty", "name at least one feature matrix of the Snapshot")?;
         check((1..=10_000).contains(&self.epochs), "epochs", self.epochs, "must be in 1..=10000")?;
         check((2..=10_000).contains(&self.max_len), "max_len", self.max_len, "must be in 2..=10000")?;
-        check((1..=1_000_000).contains(&self.batch_positions), "batch_positions", self.batch_positions, "must be in 1..=1000000")?;
+        check(
+            (1..=1_000_000).contains(&self.batch_positions),
+            "batch_positions",
+            self.batch_positions,
+            "must be in 1..=1000000",
+        )?;
         check((0.0..1.0).contains(&self.dropout), "dropout", self.dropout, "must be in 0..1")?;
         let optimizer = &self.optimizer;
         let rate = optimizer.learning_rate;
         check(rate > 0.0 && rate < 1.0, "optimizer.learning_rate", rate, "must be within 0..1")?;
-        check((0.0..=1.0).contains(&optimizer.final_rate), "optimizer.final_rate", optimizer.final_rate, "must be in 0..=1")?;
-        check((0.0..1.0).contains(&optimizer.weight_decay), "optimizer.weight_decay", optimizer.weight_decay, "must be in 0..1")?;
+        check(
+            (0.0..=1.0).contains(&optimizer.final_rate),
+            "optimizer.final_rate",
+            optimizer.final_rate,
+            "must be in 0..=1",
+        )?;
+        check(
+            (0.0..1.0).contains(&optimizer.weight_decay),
+            "optimizer.weight_decay",
+            optimizer.weight_decay,
+            "must be in 0..1",
+        )?;
         check(optimizer.clip_norm > 0.0, "optimizer.clip_norm", optimizer.clip_norm, "must be above 0")?;
         let metric = self.early_stopping.metric.as_str();
-        check(crate::metrics::names().iter().any(|name| name == metric), "early_stopping.metric", metric, "must be one like ndcg@10 or recall@20")?;
+        check(
+            crate::metrics::names().iter().any(|name| name == metric),
+            "early_stopping.metric",
+            metric,
+            "must be one like ndcg@10 or recall@20",
+        )?;
         check(self.early_stopping.patience > 0, "early_stopping.patience", 0, "must be at least 1")
     }
 }

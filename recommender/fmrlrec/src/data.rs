@@ -2,8 +2,8 @@
 
 use crate::TrainError;
 use feature_store::PAD;
-use rand::seq::SliceRandom;
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 /// Which held-out item is asked for.

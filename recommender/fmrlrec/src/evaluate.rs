@@ -59,9 +59,12 @@ pub(crate) fn split_name(split: Split) -> &'static str {
 
 /// Popularity and item-to-item cosine on the same users, targets and items.
 pub(crate) fn baselines(held: &LeaveOneOut, split: Split, items: usize) -> Vec<BaselineQuality> {
-    [("popularity", popularity(held, split, items)), ("item-to-item cosine, last 10 items", item_to_item(held, split, items))]
-        .map(|(name, ranks)| BaselineQuality { name: name.to_owned(), metrics: metrics_of_ranks(&ranks) })
-        .into()
+    [
+        ("popularity", popularity(held, split, items)),
+        ("item-to-item cosine, last 10 items", item_to_item(held, split, items)),
+    ]
+    .map(|(name, ranks)| BaselineQuality { name: name.to_owned(), metrics: metrics_of_ranks(&ranks) })
+    .into()
 }
 
 /// Metrics of every dim. `table` is row-major `[n + 1, D]`.
@@ -76,10 +79,8 @@ pub(crate) fn quality_at_dims(
 ) -> Vec<DimQuality> {
     let users: Vec<(&[u32], u32)> = held.held_out(split).collect();
     let width = dims[dims.len() - 1];
-    let table_tensor = Tensor::<Cpu, 2>::from_data(
-        TensorData::new(table.to_vec(), [table.len() / width, width]),
-        &Default::default(),
-    );
+    let table_tensor =
+        Tensor::<Cpu, 2>::from_data(TensorData::new(table.to_vec(), [table.len() / width, width]), &Default::default());
     let mut ranks: Vec<Vec<usize>> = dims.iter().map(|_| Vec::with_capacity(users.len())).collect();
     for chunk in users.chunks(USERS_A_CHUNK) {
         let (batch, last) = pack_histories(chunk.iter().map(|(history, _)| *history), max_history);

@@ -36,6 +36,7 @@ pub(crate) fn render(config: &BundleConfig, report: &Report) -> String {
 }
 
 fn row(name: &str, metrics: &BTreeMap<String, f64>) -> String {
-    let cells: Vec<String> = COLUMNS.iter().map(|metric| format!("{:.4}", metrics.get(*metric).unwrap_or(&0.0))).collect();
+    let cells: Vec<String> =
+        COLUMNS.iter().map(|metric| format!("{:.4}", metrics.get(*metric).unwrap_or(&0.0))).collect();
     format!("| {name} | {} |\n", cells.join(" | "))
 }

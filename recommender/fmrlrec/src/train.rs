@@ -60,7 +60,10 @@ pub fn train(
     };
     let bundle_config = BundleConfig { train: config.clone(), feature_dim, snapshot_sha256 };
     let curves = &run.progress.curves;
-    write_bundle(output, &BundleContents { config: &bundle_config, model: &best, table: &table, items: &items, report: &report, curves })?;
+    write_bundle(
+        output,
+        &BundleContents { config: &bundle_config, model: &best, table: &table, items: &items, report: &report, curves },
+    )?;
     // The Bundle is there: the checkpoint has done its work. A failure to remove it harms nobody.
     let _ = std::fs::remove_file(&run.checkpoint);
     Ok(report)
@@ -77,7 +80,13 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn start(config: &'a TrainConfig, snapshot: &str, feature_dim: usize, output: &Path, resume: bool) -> Result<Run<'a>, TrainError> {
+    fn start(
+        config: &'a TrainConfig,
+        snapshot: &str,
+        feature_dim: usize,
+        output: &Path,
+        resume: bool,
+    ) -> Result<Run<'a>, TrainError> {
         let text = serde_json::to_string(config).map_err(|e| TrainError::Config(e.to_string()))?;
         let name = sha256_bytes(format!("{text}{snapshot}").as_bytes());
         let optimizer = AdamW::new(AdamWConfig {
@@ -107,7 +116,8 @@ impl<'a> Run<'a> {
         if checkpoint.progress.run != self.progress.run {
             return Err(self.checkpoint_error("belongs to another configuration or Snapshot; train without --resume"));
         }
-        self.model = load_params(self.model.clone(), &checkpoint.params).map_err(|reason| self.checkpoint_error(reason))?;
+        self.model =
+            load_params(self.model.clone(), &checkpoint.params).map_err(|reason| self.checkpoint_error(reason))?;
         self.best = checkpoint.best;
         self.optimizer.step = checkpoint.progress.step;
         self.optimizer.moments = checkpoint.moments;
@@ -139,7 +149,12 @@ impl<'a> Run<'a> {
     }
 
     /// The rest of the running epoch, then validation.
-    fn epoch(&mut self, held: &LeaveOneOut, features: &Tensor<CpuTraining, 2>, observer: &mut dyn TrainObserver) -> Result<(), TrainError> {
+    fn epoch(
+        &mut self,
+        held: &LeaveOneOut,
+        features: &Tensor<CpuTraining, 2>,
+        observer: &mut dyn TrainObserver,
+    ) -> Result<(), TrainError> {
         let config = self.config;
         let (epoch, seed) = (self.progress.epoch, config.seed);
         let batches = training_batches(held, config.max_len, config.batch_positions, seed, epoch as u64);
@@ -180,7 +195,13 @@ impl<'a> Run<'a> {
         value
     }
 
-    fn finish_epoch(&mut self, held: &LeaveOneOut, features: &Tensor<CpuTraining, 2>, batches: usize, rate: f64) -> EpochLine {
+    fn finish_epoch(
+        &mut self,
+        held: &LeaveOneOut,
+        features: &Tensor<CpuTraining, 2>,
+        batches: usize,
+        rate: f64,
+    ) -> EpochLine {
         let config = self.config;
         let model = self.model.valid();
         let table = host_values(model.item_table(features.clone().inner()));
@@ -195,7 +216,14 @@ impl<'a> Run<'a> {
         }
         let loss = rounded(self.progress.loss_sum / batches as f64);
         (self.progress.batch, self.progress.loss_sum) = (0, 0.0);
-        EpochLine { epoch: self.progress.epoch, loss, learning_rate: rounded(rate), metric, best: metric.max(best_before), validation }
+        EpochLine {
+            epoch: self.progress.epoch,
+            loss,
+            learning_rate: rounded(rate),
+            metric,
+            best: metric.max(best_before),
+            validation,
+        }
     }
 }
 
@@ -203,7 +231,12 @@ impl<'a> Run<'a> {
 ///
 /// # Shapes
 /// `x` `[p, D]`, `table` `[n + 1, D]`, `labels` `p`.
-pub(crate) fn nested_loss<B: NestedBackend>(x: Tensor<B, 2>, table: Tensor<B, 2>, labels: &[u32], dims: &[usize]) -> Tensor<B, 2> {
+pub(crate) fn nested_loss<B: NestedBackend>(
+    x: Tensor<B, 2>,
+    table: Tensor<B, 2>,
+    labels: &[u32],
+    dims: &[usize],
+) -> Tensor<B, 2> {
     let loss = B::nested_cross_entropy(x.into_primitive().tensor(), table.into_primitive().tensor(), labels, dims);
     Tensor::from_primitive(TensorPrimitive::Float(loss))
 }
@@ -241,15 +274,23 @@ fn load_features(snapshot: &Snapshot, config: &TrainConfig, rows: usize) -> Resu
             return Err(TrainError::Config(format!("features: the Snapshot has no {name:?}; it has {names:?}")));
         };
         if matrix.rows() != rows {
-            return Err(TrainError::Data(format!("feature {name} has {} rows for {rows} item rows; build again", matrix.rows())));
+            return Err(TrainError::Data(format!(
+                "feature {name} has {} rows for {rows} item rows; build again",
+                matrix.rows()
+            )));
         }
         let values = matrix.to_f32();
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
             let (row, column) = (at / matrix.dim(), at % matrix.dim());
-            return Err(TrainError::Data(format!("feature {name}, item {row}, column {column} is {}: build again", values[at])));
+            return Err(TrainError::Data(format!(
+                "feature {name}, item {row}, column {column} is {}: build again",
+                values[at]
+            )));
         }
-        parts.push(Tensor::<CpuTraining, 2>::from_data(TensorData::new(values, [rows, matrix.dim()]), &Default::default()));
+        parts.push(Tensor::<CpuTraining, 2>::from_data(
+            TensorData::new(values, [rows, matrix.dim()]),
+            &Default::default(),
+        ));
     }
     Ok(Tensor::cat(parts, 1))
 }
-

@@ -88,10 +88,7 @@ impl<B: Backend> Lru<B> {
     fn input(&self, x: Tensor<B, 2>) -> Complex<B> {
         let d = x.dims()[1];
         let gamma = self.gamma_log.val().narrow(0, 0, d).exp().reshape([1, d]);
-        Complex {
-            re: self.in_proj_re.forward(x.clone()) * gamma.clone(),
-            im: self.in_proj_im.forward(x) * gamma,
-        }
+        Complex { re: self.in_proj_re.forward(x.clone()) * gamma.clone(), im: self.in_proj_im.forward(x) * gamma }
     }
 
     /// `Re(out_proj(h))`.
@@ -103,7 +100,8 @@ impl<B: Backend> Lru<B> {
     fn lambda(&self, d: usize) -> Tensor<B, 2> {
         let radius = self.nu_log.val().narrow(0, 0, d).exp().neg().exp();
         let phase = self.theta_log.val().narrow(0, 0, d).exp();
-        let parts = vec![(radius.clone() * phase.clone().cos()).reshape([1, d]), (radius * phase.sin()).reshape([1, d])];
+        let parts =
+            vec![(radius.clone() * phase.clone().cos()).reshape([1, d]), (radius * phase.sin()).reshape([1, d])];
         Tensor::cat(parts, 0)
     }
 }

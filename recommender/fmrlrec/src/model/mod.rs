@@ -54,10 +54,7 @@ impl<B: Backend> FmrlRec<B> {
         let dims = &config.nesting_dims;
         let largest = config.largest_dim();
         FmrlRec {
-            projector: Projector {
-                weight: init.truncated_normal([largest, feature_dim]),
-                bias: init.zeros([largest]),
-            },
+            projector: Projector { weight: init.truncated_normal([largest, feature_dim]), bias: init.zeros([largest]) },
             blocks: (0..config.blocks).map(|_| Block::new(dims, config.r_min, config.r_max, &mut init)).collect(),
         }
     }

@@ -117,7 +117,15 @@ impl<B: Backend> NestedLayerNorm<B> {
 /// The leading slices whose widths add up to `dim`.
 fn leading<T>(slices: &[T], dim: usize, width: impl Fn(&T) -> usize) -> &[T] {
     let mut total = 0;
-    let count = slices.iter().take_while(|slice| total < dim && { total += width(slice); true }).count();
+    let count = slices
+        .iter()
+        .take_while(|slice| {
+            total < dim && {
+                total += width(slice);
+                true
+            }
+        })
+        .count();
     assert_eq!(total, dim, "dim {dim} is not a nesting dim of this layer");
     &slices[..count]
 }

@@ -124,7 +124,13 @@ impl<'a> Tile<'a> {
         let grads = &self.grads[at][..rows * items];
         let by_row = Matrix { data: grads, rows, cols: items, row_stride: items, col_stride: 1 };
         let by_item = Matrix { data: grads, rows: items, cols: rows, row_stride: 1, col_stride: items };
-        let cut = |data: &'a [f32], rows| Matrix { data: &data[slice.start..], rows, cols: slice.len(), row_stride: width, col_stride: 1 };
+        let cut = |data: &'a [f32], rows| Matrix {
+            data: &data[slice.start..],
+            rows,
+            cols: slice.len(),
+            row_stride: width,
+            col_stride: 1,
+        };
         multiply_add(by_row, cut(self.table, items), &mut dx[slice.start..], width);
         let x = Matrix { data: &x[slice.start..], rows, cols: slice.len(), row_stride: width, col_stride: 1 };
         multiply_add(by_item, x, &mut self.dtable[slice.start..], width);

@@ -12,7 +12,10 @@ pub(super) fn exp_nonpositive(x: f32) -> f32 {
     // ln 2 in two parts, so that the remainder keeps its low bits.
     let r = clamped - n * 0.693_359_4 - n * -2.121_944_4e-4;
     // Taylor series: |r| <= ln 2 / 2, so the first term left out is below 1.2e-8.
-    let p = 1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0 + r * (1.0 / 5040.0)))))));
+    let p = 1.0
+        + r * (1.0
+            + r * (0.5
+                + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0 + r * (1.0 / 5040.0)))))));
     // n sits in the low bits of `shifted`; move it into the exponent.
     let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
     let value = p * scale;

@@ -38,7 +38,9 @@ impl Fixture {
         let view = file.tensor(name).unwrap_or_else(|_| panic!("the fixture has {name}"));
         let values = match view.dtype() {
             Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
-            Dtype::F64 => view.data().chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap()) as f32).collect(),
+            Dtype::F64 => {
+                view.data().chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap()) as f32).collect()
+            }
             other => panic!("{name} is {other:?}"),
         };
         (view.shape().to_vec(), values)
@@ -60,7 +62,13 @@ fn reference_name(ours: &str) -> (String, Option<usize>) {
             return (name.replace(log, "params_log"), Some(row));
         }
     }
-    let part = if name.contains("_proj_im") { ".im" } else if name.contains("_proj_re") { ".re" } else { "" };
+    let part = if name.contains("_proj_im") {
+        ".im"
+    } else if name.contains("_proj_re") {
+        ".re"
+    } else {
+        ""
+    };
     name = name.replace("_proj_re", "_proj").replace("_proj_im", "_proj");
     let slice = if name.contains("layernorm") { "layernorm_" } else { "mrl_linear_" };
     name = name.replace("slices.", slice) + part;
@@ -155,7 +163,12 @@ fn check_activations(file: &str, blocks: usize) {
     let last = Tensor::<Cpu, 2>::from_data(TensorData::new(last, [5, 16]), &Default::default());
     for dim in DIMS {
         let logits = last.clone().narrow(1, 0, dim).matmul(table.clone().narrow(1, 0, dim).transpose());
-        assert_close("validation logits", &host_values(logits), &fixture.floats(&format!("valid_logits_last.d{dim}")).1, TOLERANCE);
+        assert_close(
+            "validation logits",
+            &host_values(logits),
+            &fixture.floats(&format!("valid_logits_last.d{dim}")).1,
+            TOLERANCE,
+        );
     }
 }
 

@@ -22,7 +22,8 @@ fn model(dims: &[usize], blocks: usize, seed: u64) -> (FmrlRec<Cpu>, Tensor<Cpu,
             param.values.iter_mut().for_each(|value| *value += rng.random_range(-0.3..0.3));
         }
     }
-    let features: Vec<f32> = (0..(ITEMS + 1) * 5).map(|at| if at < 5 { 0.0 } else { rng.random_range(-1.0..1.0) }).collect();
+    let features: Vec<f32> =
+        (0..(ITEMS + 1) * 5).map(|at| if at < 5 { 0.0 } else { rng.random_range(-1.0..1.0) }).collect();
     let features = Tensor::from_data(TensorData::new(features, [ITEMS as usize + 1, 5]), &Default::default());
     let model = load_params(model, &params).unwrap();
     let table = model.item_table(features);

@@ -1,7 +1,12 @@
 //! Training end to end on a small Snapshot: learning, the Bundle, resuming, bad input.
 
-use feature_store::{EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, write_snapshot};
-use fmrlrec::{Bundle, EarlyStopping, EpochLine, ModelConfig, OptimizerConfig, Split, TrainConfig, TrainError, TrainObserver, evaluate, train};
+use feature_store::{
+    EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, write_snapshot,
+};
+use fmrlrec::{
+    Bundle, EarlyStopping, EpochLine, ModelConfig, OptimizerConfig, Split, TrainConfig, TrainError, TrainObserver,
+    evaluate, train,
+};
 use std::path::Path;
 
 const ITEMS: usize = 24;
@@ -10,9 +15,17 @@ const ITEMS: usize = 24;
 fn snapshot(dir: &Path, change: impl FnOnce(&mut SnapshotContents)) -> Snapshot {
     let mut contents = SnapshotContents {
         users: (0..40).map(|user| format!("u{user}")).collect(),
-        items: (1..=ITEMS).map(|item| Item { key: format!("i{item}"), title: format!("Item {item}"), text: String::new() }).collect(),
+        items: (1..=ITEMS)
+            .map(|item| Item { key: format!("i{item}"), title: format!("Item {item}"), text: String::new() })
+            .collect(),
         interactions: (0..40u32)
-            .flat_map(|user| (0..12u32).map(move |step| Interaction { user, item: (user * 5 + step) % ITEMS as u32 + 1, timestamp_ms: i64::from(step) }))
+            .flat_map(|user| {
+                (0..12u32).map(move |step| Interaction {
+                    user,
+                    item: (user * 5 + step) % ITEMS as u32 + 1,
+                    timestamp_ms: i64::from(step),
+                })
+            })
             .collect(),
         features: vec![one_hot("text"), one_hot("image")],
         sources: Vec::new(),
@@ -42,7 +55,13 @@ fn config() -> TrainConfig {
         batch_positions: 100,
         dropout: 0.1,
         model: ModelConfig { nesting_dims: vec![4, 8, 16], blocks: 1, r_min: 0.0, r_max: 0.9 },
-        optimizer: OptimizerConfig { learning_rate: 0.02, warmup_steps: 5, final_rate: 0.1, weight_decay: 0.01, clip_norm: 5.0 },
+        optimizer: OptimizerConfig {
+            learning_rate: 0.02,
+            warmup_steps: 5,
+            final_rate: 0.1,
+            weight_decay: 0.01,
+            clip_norm: 5.0,
+        },
         early_stopping: EarlyStopping { metric: "ndcg@10".into(), patience: 12 },
     }
 }
@@ -66,7 +85,8 @@ fn it_learns_and_the_bundle_says_the_same_when_opened_again() {
     assert_eq!(bundle.report(), &report);
     // After items 3, 4, 5 comes 6, at the largest dim.
     let user = bundle.user_vector(&[3, 4, 5], 16).unwrap();
-    let scores: Vec<f32> = bundle.item_table().chunks(16).map(|item| item.iter().zip(&user).map(|(a, b)| a * b).sum()).collect();
+    let scores: Vec<f32> =
+        bundle.item_table().chunks(16).map(|item| item.iter().zip(&user).map(|(a, b)| a * b).sum()).collect();
     let best = (1..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap();
     assert_eq!(best, 6);
     assert_eq!(bundle.user_vector(&[], 4).unwrap().len(), 4, "a new user is served from the start token");
@@ -127,7 +147,15 @@ fn a_damaged_bundle_is_refused_by_name() {
     };
     for file in ["weights.safetensors", "item_table.safetensors", "items.parquet", "report.json", "config.json"] {
         check(file, &|bytes| bytes[..bytes.len() / 2].to_vec(), "bytes");
-        check(file, &|mut bytes| { let at = bytes.len() / 2; bytes[at] ^= 1; bytes }, "altered");
+        check(
+            file,
+            &|mut bytes| {
+                let at = bytes.len() / 2;
+                bytes[at] ^= 1;
+                bytes
+            },
+            "altered",
+        );
     }
     check("bundle.json", &|_| b"{\"schema_version\": 99}".to_vec(), "version 99");
     check("bundle.json", &|_| b"not json".to_vec(), "is not what this program writes");
