@@ -109,7 +109,7 @@ impl Project {
 /// The shared folder beside the checkout, or none with a word on stderr.
 pub(crate) fn shared(what: &str) -> Option<PathBuf> {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    if shared.is_dir() {
+    if shared.join("README.md").is_file() {
         return Some(shared);
     }
     eprintln!("skipped: ../shared is absent ({what})");
