@@ -88,7 +88,7 @@ fn the_sample_is_small_and_has_its_terms() {
 fn the_full_build_gives_the_features_of_the_sample() {
     // The clock of a test run is short: encoding takes minutes.
     if std::env::var_os("RECOMMENDER_SLOW_TESTS").is_none() {
-        eprintln!("skipped: set RECOMMENDER_SLOW_TESTS=1 to encode every text and poster (minutes)");
+        crate::support::say_skipped("set RECOMMENDER_SLOW_TESTS=1 to encode every text and poster (minutes)");
         return;
     }
     if shared("MovieLens ml-latest-small, posters and encoders").is_none() {

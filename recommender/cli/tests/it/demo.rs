@@ -29,7 +29,7 @@ fn paste(lines: &[String]) -> Vec<String> {
     let requests: Vec<&String> = lines.iter().filter(|line| line.starts_with("curl ")).collect();
     assert!(requests.len() >= 6, "{requests:#?}");
     if Command::new("curl").arg("--version").output().is_err() {
-        eprintln!("skipped: curl is absent, so the printed requests were not run");
+        crate::program::say_skipped("curl is absent, so the printed requests were not run");
         return Vec::new();
     }
     let run = |request: &String| {

@@ -155,7 +155,7 @@ fn the_healthcheck_passes_only_when_the_service_answers_200() {
         let script = script.replace("/8080", &format!("/{port}"));
         let done = match std::process::Command::new("bash").args(["-c", &script]).output() {
             Ok(done) => done,
-            Err(error) => return eprintln!("skipped: bash does not start ({error})"),
+            Err(error) => return crate::program::say_skipped(&format!("bash does not start ({error})")),
         };
         server.join().unwrap();
         assert_eq!(done.status.success(), healthy, "{status}: {}", String::from_utf8_lossy(&done.stderr));

@@ -44,11 +44,11 @@ fn it_runs_head_to_foot() {
         .output()
     {
         Ok(done) => done,
-        Err(error) => return eprintln!("skipped: bash does not start ({error})"),
+        Err(error) => return crate::program::say_skipped(&format!("bash does not start ({error})")),
     };
     let stderr = String::from_utf8_lossy(&done.stderr);
     if done.status.code() == Some(77) {
-        return eprintln!("{}", stderr.trim());
+        return crate::program::say_skipped(stderr.trim().trim_start_matches("skipped: "));
     }
     assert!(done.status.success(), "{stderr}");
     let html = std::fs::read_to_string(&page).unwrap();

@@ -191,7 +191,7 @@ fn bad_configurations_and_data_are_named_before_training() {
 #[test]
 fn python_reads_the_weights() {
     let Ok(python) = std::env::var("RECOMMENDER_PYTHON") else {
-        eprintln!("skipped: RECOMMENDER_PYTHON names no Python with safetensors and numpy");
+        crate::fixtures::say_skipped("RECOMMENDER_PYTHON names no Python with safetensors and numpy");
         return;
     };
     let dir = tempfile::tempdir().unwrap();
