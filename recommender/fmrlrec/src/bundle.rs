@@ -131,7 +131,7 @@ impl Bundle {
         }
         let path = dir.join("weights.safetensors");
         let (params, _) = read_params(&path).map_err(|reason| BundleError::file(&path, reason))?;
-        let empty = FmrlRec::<Cpu>::new(&config.model, feature_dim, 0, &Default::default());
+        let empty = FmrlRec::<Cpu>::new(&config.model, feature_dim, items.len(), 0, &Default::default());
         let model = load_params(empty, &params).map_err(|reason| BundleError::file(&path, reason))?;
         Ok(Bundle {
             id: manifest.id,

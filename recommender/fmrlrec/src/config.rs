@@ -2,6 +2,7 @@
 //! default, and a name that is not known is an error.
 
 use crate::TrainError;
+use crate::ops::Objective;
 use serde::{Deserialize, Serialize};
 
 /// The shape of the model.
@@ -16,6 +17,20 @@ pub struct ModelConfig {
     pub r_min: f64,
     /// Largest |lambda| at the start, below 1.
     pub r_max: f64,
+    /// Whether each item also has a learned vector of its own, added to its projected features.
+    pub item_embedding: bool,
+}
+
+/// What is minimised, beyond the plain mean of the paper.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectiveConfig {
+    /// Relative weight of each nesting dim's cross entropy, in the order of `model.nesting_dims`;
+    /// equal ones are the paper's.
+    pub dim_weights: Vec<f64>,
+    /// Share of the largest dim's softmax in the targets of the smaller dims, 0 to below 1; 0 is the
+    /// paper's.
+    pub distillation: f64,
 }
 
 /// AdamW, clipping and the learning rate's course: linear warm-up, then cosine.
@@ -63,6 +78,8 @@ pub struct TrainConfig {
     pub dropout: f64,
     /// The model.
     pub model: ModelConfig,
+    /// The loss.
+    pub objective: ObjectiveConfig,
     /// The optimizer.
     pub optimizer: OptimizerConfig,
     /// Early stopping.
@@ -77,6 +94,16 @@ impl ModelConfig {
 }
 
 impl TrainConfig {
+    /// The loss's dims and weights.
+    pub fn objective(&self) -> Objective {
+        let total: f64 = self.objective.dim_weights.iter().sum();
+        Objective {
+            dims: self.model.nesting_dims.clone(),
+            weights: self.objective.dim_weights.iter().map(|weight| weight / total).collect(),
+            distillation: self.objective.distillation,
+        }
+    }
+
     /// Checks every value.
     ///
     /// # Errors
@@ -99,7 +126,17 @@ impl TrainConfig {
         check((1..=32).contains(&self.model.blocks), "model.blocks", self.model.blocks, "must be in 1..=32")?;
         let radii = 0.0 <= self.model.r_min && self.model.r_min < self.model.r_max && self.model.r_max < 1.0;
         check(radii, "model.r_min, r_max", (self.model.r_min, self.model.r_max), "must rise within 0..1")?;
-        check(!self.features.is_empty(), "features", "is empty", "name at least one feature matrix of the Snapshot")?;
+        let has_input = !self.features.is_empty() || self.model.item_embedding;
+        check(has_input, "features", "is empty", "name a feature matrix of the Snapshot or set model.item_embedding")?;
+        let weights = &self.objective.dim_weights;
+        check(
+            weights.len() == dims.len() && weights.iter().all(|weight| weight.is_finite() && *weight > 0.0),
+            "objective.dim_weights",
+            weights,
+            "one number above 0 for each nesting dim",
+        )?;
+        let distillation = self.objective.distillation;
+        check((0.0..1.0).contains(&distillation), "objective.distillation", distillation, "must be in 0..1")?;
         check((1..=10_000).contains(&self.epochs), "epochs", self.epochs, "must be in 1..=10000")?;
         check((2..=10_000).contains(&self.max_len), "max_len", self.max_len, "must be in 2..=10000")?;
         check(

@@ -6,17 +6,16 @@
 use crate::adamw::{AdamW, AdamWConfig, DecayRule};
 use crate::bundle::{BundleConfig, BundleContents, write_bundle};
 use crate::checkpoint::{Checkpoint, Progress};
-use crate::data::{Batch, LeaveOneOut, Split, check_sequences, training_batches};
+use crate::data::{LeaveOneOut, Split, check_sequences, training_batches};
 use crate::evaluate::{baselines, quality_at_dims, split_name};
+use crate::learner::Learner;
 use crate::metrics::rounded;
-use crate::model::dropout::Dropout;
-use crate::model::{FmrlRec, gather};
-use crate::ops::{NestedBackend, host_values};
+use crate::model::FmrlRec;
+use crate::ops::host_values;
 use crate::params::{load_params, named_params};
 use crate::{CpuTraining, DimQuality, EpochLine, Report, TrainConfig, TrainError, TrainObserver};
 use burn::module::AutodiffModule;
-use burn::optim::GradientsParams;
-use burn::tensor::{Tensor, TensorData, TensorPrimitive};
+use burn::tensor::{Tensor, TensorData};
 use feature_store::{Snapshot, sha256_bytes};
 use std::path::{Path, PathBuf};
 
@@ -41,13 +40,13 @@ pub fn train(
     let feature_dim = features.dims()[1];
     let snapshot_sha256 = snapshot.fingerprint()?;
 
-    let mut run = Run::start(config, &snapshot_sha256, feature_dim, output, resume)?;
+    let mut run = Run::start(config, &snapshot_sha256, features.dims(), output, resume)?;
     while run.progress.epoch < config.epochs && !run.is_stale() {
         run.epoch(&held, &features, observer)?;
         run.save()?;
     }
 
-    let best = load_params(run.model.valid(), &run.best).map_err(|reason| run.checkpoint_error(reason))?;
+    let best = load_params(run.learner.model.valid(), &run.best).map_err(|reason| run.checkpoint_error(reason))?;
     let table = host_values(best.item_table(features.inner()));
     let dims = &config.model.nesting_dims;
     let report = Report {
@@ -73,8 +72,7 @@ pub fn train(
 struct Run<'a> {
     config: &'a TrainConfig,
     checkpoint: PathBuf,
-    model: FmrlRec<CpuTraining>,
-    optimizer: AdamW,
+    learner: Learner<CpuTraining>,
     progress: Progress,
     best: crate::checkpoint::Params,
 }
@@ -83,7 +81,7 @@ impl<'a> Run<'a> {
     fn start(
         config: &'a TrainConfig,
         snapshot: &str,
-        feature_dim: usize,
+        [rows, feature_dim]: [usize; 2],
         output: &Path,
         resume: bool,
     ) -> Result<Run<'a>, TrainError> {
@@ -97,11 +95,11 @@ impl<'a> Run<'a> {
             clip_norm: config.optimizer.clip_norm,
             rule: DecayRule::Matrices,
         });
+        let model = FmrlRec::new(&config.model, feature_dim, rows - 1, config.seed, &Default::default());
         let mut run = Run {
             config,
             checkpoint: checkpoint_path(output),
-            model: FmrlRec::new(&config.model, feature_dim, config.seed, &Default::default()),
-            optimizer,
+            learner: Learner { model, optimizer, dropout: config.dropout, seed: config.seed },
             progress: Progress { run: name, ..Progress::default() },
             best: Default::default(),
         };
@@ -116,11 +114,11 @@ impl<'a> Run<'a> {
         if checkpoint.progress.run != self.progress.run {
             return Err(self.checkpoint_error("belongs to another configuration or Snapshot; train without --resume"));
         }
-        self.model =
-            load_params(self.model.clone(), &checkpoint.params).map_err(|reason| self.checkpoint_error(reason))?;
+        self.learner.model = load_params(self.learner.model.clone(), &checkpoint.params)
+            .map_err(|reason| self.checkpoint_error(reason))?;
         self.best = checkpoint.best;
-        self.optimizer.step = checkpoint.progress.step;
-        self.optimizer.moments = checkpoint.moments;
+        self.learner.optimizer.step = checkpoint.progress.step;
+        self.learner.optimizer.moments = checkpoint.moments;
         self.progress = checkpoint.progress;
         Ok(())
     }
@@ -131,9 +129,9 @@ impl<'a> Run<'a> {
         }
         Checkpoint {
             progress: self.progress.clone(),
-            params: named_params(&self.model),
+            params: named_params(&self.learner.model),
             best: self.best.clone(),
-            moments: self.optimizer.moments.clone(),
+            moments: self.learner.optimizer.moments.clone(),
         }
         .save(&self.checkpoint)
         .map_err(|reason| self.checkpoint_error(reason))
@@ -156,7 +154,7 @@ impl<'a> Run<'a> {
         observer: &mut dyn TrainObserver,
     ) -> Result<(), TrainError> {
         let config = self.config;
-        let (epoch, seed) = (self.progress.epoch, config.seed);
+        let (epoch, seed, objective) = (self.progress.epoch, config.seed, config.objective());
         let batches = training_batches(held, config.max_len, config.batch_positions, seed, epoch as u64);
         // Every epoch has about as many batches as this one.
         let total_steps = (batches.len() * config.epochs) as u64;
@@ -167,10 +165,11 @@ impl<'a> Run<'a> {
                 return Err(TrainError::Interrupted { epoch: epoch + 1, checkpoint: self.checkpoint.clone() });
             }
             rate = learning_rate(config, self.progress.step, total_steps);
-            let loss = self.step(batch, features, rate);
+            let loss = self.learner.step(batch, features, &objective, rate);
             if !loss.is_finite() {
                 return Err(TrainError::Diverged { epoch: epoch + 1, loss });
             }
+            self.progress.step += 1;
             self.progress.batch = index + 1;
             self.progress.loss_sum = rounded(self.progress.loss_sum + loss);
             observer.step(epoch + 1, index + 1, batches.len(), loss);
@@ -181,20 +180,6 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// One optimizer step; gives the loss before it.
-    fn step(&mut self, batch: &Batch, features: &Tensor<CpuTraining, 2>, rate: f64) -> f64 {
-        let mut dropout = Dropout::new(self.config.dropout, self.config.seed, self.progress.step);
-        let table = self.model.item_table(features.clone());
-        let x = self.model.forward(gather(table.clone(), &batch.tokens), &batch.keep, &mut dropout);
-        let loss = nested_loss(x, table, &batch.labels, &self.config.model.nesting_dims);
-        let value = f64::from(host_values(loss.clone())[0]);
-        let grads = GradientsParams::from_grads(loss.backward(), &self.model);
-        let (model, _) = self.optimizer.step(self.model.clone(), &grads, rate);
-        self.model = model;
-        self.progress.step += 1;
-        value
-    }
-
     fn finish_epoch(
         &mut self,
         held: &LeaveOneOut,
@@ -203,7 +188,7 @@ impl<'a> Run<'a> {
         rate: f64,
     ) -> EpochLine {
         let config = self.config;
-        let model = self.model.valid();
+        let model = self.learner.model.valid();
         let table = host_values(model.item_table(features.clone().inner()));
         let dims = &config.model.nesting_dims;
         let validation = quality_at_dims(&model, &table, dims, config.max_len, held, Split::Validation, &mut |_, _| ());
@@ -225,20 +210,6 @@ impl<'a> Run<'a> {
             validation,
         }
     }
-}
-
-/// Mean cross entropy over dims and positions, `[1, 1]`.
-///
-/// # Shapes
-/// `x` `[p, D]`, `table` `[n + 1, D]`, `labels` `p`.
-pub(crate) fn nested_loss<B: NestedBackend>(
-    x: Tensor<B, 2>,
-    table: Tensor<B, 2>,
-    labels: &[u32],
-    dims: &[usize],
-) -> Tensor<B, 2> {
-    let loss = B::nested_cross_entropy(x.into_primitive().tensor(), table.into_primitive().tensor(), labels, dims);
-    Tensor::from_primitive(TensorPrimitive::Float(loss))
 }
 
 /// `OUTPUT.checkpoint.safetensors`, beside the Bundle to be.
@@ -291,6 +262,9 @@ fn load_features(snapshot: &Snapshot, config: &TrainConfig, rows: usize) -> Resu
             TensorData::new(values, [rows, matrix.dim()]),
             &Default::default(),
         ));
+    }
+    if parts.is_empty() {
+        return Ok(Tensor::zeros([rows, 0], &Default::default()));
     }
     Ok(Tensor::cat(parts, 1))
 }

@@ -146,6 +146,11 @@ nesting_dims = [4, 8]
 blocks = 1
 r_min = 0.8
 r_max = 0.99
+item_embedding = false
+
+[objective]
+dim_weights = [1.0, 1.0]
+distillation = 0.0
 
 [optimizer]
 learning_rate = 0.001

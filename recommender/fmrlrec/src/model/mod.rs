@@ -24,6 +24,7 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use dropout::Dropout;
 use init::Init;
 use lru::Complex;
+use std::ops::Range;
 
 /// Linear map from the frozen item features to item vectors.
 #[derive(Module, Debug)]
@@ -34,11 +35,38 @@ pub struct Projector<B: Backend> {
     pub bias: Param<Tensor<B, 1>>,
 }
 
+impl<B: Backend> Projector<B> {
+    /// Some columns of the item vectors.
+    ///
+    /// # Shapes
+    /// `features` `[n, f]` -> `[n, columns]`.
+    pub fn forward(&self, features: Tensor<B, 2>, columns: Range<usize>) -> Tensor<B, 2> {
+        let (start, count) = (columns.start, columns.len());
+        let bias = self.bias.val().narrow(0, start, count).reshape([1, count]);
+        features.matmul(self.weight.val().narrow(0, start, count).transpose()) + bias
+    }
+
+    /// Width of the item vectors.
+    fn dim(&self) -> usize {
+        self.bias.dims()[0]
+    }
+
+    /// The projector of a smaller model.
+    fn slice(&self, dim: usize) -> Projector<B> {
+        Projector {
+            weight: Param::from_tensor(self.weight.val().narrow(0, 0, dim)),
+            bias: Param::from_tensor(self.bias.val().narrow(0, 0, dim)),
+        }
+    }
+}
+
 /// The model.
 #[derive(Module, Debug)]
 pub struct FmrlRec<B: Backend> {
-    /// Features to item vectors.
-    pub projector: Projector<B>,
+    /// Features to item vectors; none where items have no features.
+    pub projector: Option<Projector<B>>,
+    /// `[n + 1, D]`: what an item's features do not say, learned per item. Not in the paper.
+    pub item_embedding: Option<Param<Tensor<B, 2>>>,
     /// LRU blocks in order.
     pub blocks: Vec<Block<B>>,
 }
@@ -48,15 +76,22 @@ pub struct FmrlRec<B: Backend> {
 pub struct HiddenState<B: Backend>(pub Vec<Complex<B>>);
 
 impl<B: Backend> FmrlRec<B> {
-    /// Fresh weights for features of width `feature_dim`.
-    pub fn new(config: &ModelConfig, feature_dim: usize, seed: u64, device: &B::Device) -> FmrlRec<B> {
+    /// Fresh weights for `items` items (PAD not counted) with features of width `feature_dim`.
+    pub fn new(
+        config: &ModelConfig,
+        feature_dim: usize,
+        items: usize,
+        seed: u64,
+        device: &B::Device,
+    ) -> FmrlRec<B> {
         let mut init = Init::new(seed, device);
         let dims = &config.nesting_dims;
         let largest = config.largest_dim();
-        FmrlRec {
-            projector: Projector { weight: init.truncated_normal([largest, feature_dim]), bias: init.zeros([largest]) },
-            blocks: (0..config.blocks).map(|_| Block::new(dims, config.r_min, config.r_max, &mut init)).collect(),
-        }
+        let projector = (feature_dim > 0)
+            .then(|| Projector { weight: init.truncated_normal([largest, feature_dim]), bias: init.zeros([largest]) });
+        let blocks = (0..config.blocks).map(|_| Block::new(dims, config.r_min, config.r_max, &mut init)).collect();
+        let item_embedding = config.item_embedding.then(|| init.truncated_normal([items + 1, largest]));
+        FmrlRec { projector, item_embedding, blocks }
     }
 
     /// Vectors of all items, PAD first.
@@ -64,18 +99,20 @@ impl<B: Backend> FmrlRec<B> {
     /// # Shapes
     /// `features` `[n + 1, f]` -> `[n + 1, D]`.
     pub fn item_table(&self, features: Tensor<B, 2>) -> Tensor<B, 2> {
-        let bias = self.projector.bias.val();
-        let dim = bias.dims()[0];
-        features.matmul(self.projector.weight.val().transpose()) + bias.reshape([1, dim])
+        let embedding = self.item_embedding.as_ref().map(Param::val);
+        let projected = self.projector.as_ref().map(|projector| projector.forward(features, 0..projector.dim()));
+        match (projected, embedding) {
+            (Some(projected), Some(embedding)) => projected + embedding,
+            (Some(table), None) | (None, Some(table)) => table,
+            (None, None) => panic!("a configuration with neither features nor an item embedding is refused"),
+        }
     }
 
     /// The model of a smaller dim; weights are shared, not copied (law 1).
     pub fn slice(&self, dim: usize) -> FmrlRec<B> {
         FmrlRec {
-            projector: Projector {
-                weight: Param::from_tensor(self.projector.weight.val().narrow(0, 0, dim)),
-                bias: Param::from_tensor(self.projector.bias.val().narrow(0, 0, dim)),
-            },
+            projector: self.projector.as_ref().map(|projector| projector.slice(dim)),
+            item_embedding: self.item_embedding.as_ref().map(|all| Param::from_tensor(all.val().narrow(1, 0, dim))),
             blocks: self.blocks.iter().map(|block| block.slice(dim)).collect(),
         }
     }

@@ -1,13 +1,14 @@
 //! How the two operations enter burn's autodiff graph. A custom operation has one output, so real
 //! and imaginary parts travel in one tensor.
 
-use super::{NestedBackend, from_host, nested_cross_entropy, to_host};
+use super::{Factored, LossAndGrads, NestedBackend, Objective, host_values};
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::tensor::backend::Backend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Tensor, TensorPrimitive};
 
 #[derive(Debug)]
 struct Scan;
@@ -33,15 +34,14 @@ impl<B: NestedBackend> Backward<B, 2> for Scan {
 #[derive(Debug)]
 struct Loss;
 
-impl<B: Backend> Backward<B, 2> for Loss {
+impl<B: Backend, const N: usize> Backward<B, N> for Loss {
     /// The gradients, formed together with the loss.
-    type State = (FloatTensor<B>, FloatTensor<B>);
+    type State = [FloatTensor<B>; N];
 
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let [x, table] = ops.parents;
-        let (dx, dtable) = ops.state;
-        let (factor, _) = to_host::<B>(grads.consume::<B>(&ops.node));
-        for (node, grad) in [(x, dx), (table, dtable)] {
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let factor: Tensor<B, 2> = Tensor::from_primitive(TensorPrimitive::Float(grads.consume::<B>(&ops.node)));
+        let factor = host_values(factor);
+        for (node, grad) in ops.parents.into_iter().zip(ops.state) {
             if let Some(node) = node {
                 // The loss is most often the root, and its own gradient is 1.
                 let grad = if factor[0] == 1.0 { grad } else { B::float_mul_scalar(grad, factor[0].into()) };
@@ -72,19 +72,38 @@ impl<B: NestedBackend, C: CheckpointStrategy> NestedBackend for Autodiff<B, C> {
     fn nested_cross_entropy(
         x: FloatTensor<Self>,
         table: FloatTensor<Self>,
+        factored: Option<Factored<Self>>,
         labels: &[u32],
-        dims: &[usize],
-    ) -> FloatTensor<Self> {
-        let (x_values, x_shape) = to_host::<B>(x.primitive);
-        let (table_values, table_shape) = to_host::<B>(table.primitive);
-        let result = nested_cross_entropy(&x_values, &table_values, labels, dims);
-        let loss = from_host::<B>(vec![result.loss as f32], [1, 1]);
-        match Loss.prepare::<C>([x.node, table.node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let state = (from_host::<B>(result.dx, x_shape), from_host::<B>(result.dtable, table_shape));
-                prep.finish(state, loss)
+        objective: &Objective,
+    ) -> LossAndGrads<Self> {
+        let products = factored.as_ref().map(|slices| slices.products.clone());
+        let factored = factored.map(|slices| Factored {
+            products: slices.products.primitive,
+            features: slices.features.primitive,
+        });
+        let values = (x.primitive.clone(), table.primitive.clone());
+        let result = B::nested_cross_entropy(values.0, values.1, factored, labels, objective);
+        let (dx, dtable, dfactored) = (result.dx, result.dtable, result.dfactored);
+        let constant = |grad: &FloatTensor<B>| <Self as AutodiffBackend>::from_inner(grad.clone());
+        let constants = (constant(&dx), constant(&dtable), dfactored.as_ref().map(constant));
+        let loss = match (products, dfactored) {
+            (Some(products), Some(dfactored)) => {
+                track::<B, C, 3>([x, table, products], [dx, dtable, dfactored], result.loss)
             }
-            OpsKind::UnTracked(prep) => prep.finish(loss),
-        }
+            _ => track::<B, C, 2>([x, table], [dx, dtable], result.loss),
+        };
+        LossAndGrads { loss, dx: constants.0, dtable: constants.1, dfactored: constants.2 }
+    }
+}
+
+/// The loss as a node of the graph, with the gradients of its parents.
+fn track<B: NestedBackend, C: CheckpointStrategy, const N: usize>(
+    parents: [FloatTensor<Autodiff<B, C>>; N],
+    grads: [FloatTensor<B>; N],
+    loss: FloatTensor<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    match Loss.prepare::<C>(parents.map(|parent| parent.node)).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish(grads, loss),
+        OpsKind::UnTracked(prep) => prep.finish(loss),
     }
 }

@@ -2,23 +2,27 @@
 //! its backward. Tensor operations would take 10 times as long for the scan and materialise
 //! dims x positions x items for the loss.
 //!
-//! They compute on host slices, in f32. On CPU that is where the tensors live. Another backend
-//! implements [`NestedBackend`] with kernels of its own; the autodiff side stays as it is.
+//! They compute on host slices, in f32, or in f64 where the tensors are. On CPU that is where the
+//! tensors live. Another backend implements [`NestedBackend`] with kernels of its own; the autodiff
+//! side stays as it is.
 
 mod autodiff;
 mod cross_entropy;
 mod exp;
 mod product;
+mod real;
 mod scan;
+mod softmax;
 
-pub use cross_entropy::{CrossEntropy, nested_cross_entropy};
+pub use cross_entropy::{CrossEntropy, Objective, Scoring, nested_cross_entropy};
 pub use product::{add_slice_scores, slices};
+pub use real::Real;
 pub use scan::{lru_scan, lru_scan_backward};
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Tensor, TensorData, TensorPrimitive};
-use burn_flex::Flex;
+use burn::tensor::{DType, Shape, Tensor, TensorData};
+use burn_flex::{Flex, FlexTensor};
 
 /// A backend on which the model runs.
 pub trait NestedBackend: Backend {
@@ -37,63 +41,108 @@ pub trait NestedBackend: Backend {
         grad: FloatTensor<Self>,
     ) -> [FloatTensor<Self>; 2];
 
-    /// Mean cross entropy over (dim, position) pairs, shape `[1]`.
+    /// Cross entropy over all dims with its gradients: forming them together costs less than keeping
+    /// what a later backward would need.
     ///
     /// # Shapes
-    /// `x` `[p, D]` user vectors, `table` `[n + 1, D]`, `labels` `p` item ids.
+    /// As in [`Scoring`]: `x` `[p, P]` user vectors, `table` `[n + 1, P]`, `labels` `p` item ids.
     fn nested_cross_entropy(
         x: FloatTensor<Self>,
         table: FloatTensor<Self>,
+        factored: Option<Factored<Self>>,
         labels: &[u32],
-        dims: &[usize],
-    ) -> FloatTensor<Self>;
+        objective: &Objective,
+    ) -> LossAndGrads<Self>;
+}
+
+/// The slices whose table columns are not formed.
+#[derive(Debug)]
+pub struct Factored<B: Backend> {
+    /// `[p, k f]`: `x W` of each slice.
+    pub products: FloatTensor<B>,
+    /// `[n + 1, f]`: constant.
+    pub features: FloatTensor<B>,
+}
+
+/// What [`NestedBackend::nested_cross_entropy`] gives.
+#[derive(Debug)]
+pub struct LossAndGrads<B: Backend> {
+    /// `[1, 1]`.
+    pub loss: FloatTensor<B>,
+    /// `[p, P]`.
+    pub dx: FloatTensor<B>,
+    /// `[n + 1, P]`.
+    pub dtable: FloatTensor<B>,
+    /// `[p, k f]`, if there are factored slices.
+    pub dfactored: Option<FloatTensor<B>>,
 }
 
 impl NestedBackend for Flex {
-    fn lru_scan(u: FloatTensor<Self>, lambda: FloatTensor<Self>, keep: &[f32]) -> FloatTensor<Self> {
-        let (u, shape) = to_host::<Self>(u);
-        let (lambda, _) = to_host::<Self>(lambda);
-        from_host::<Self>(lru_scan(&u, &lambda, keep), shape)
+    fn lru_scan(u: FlexTensor, lambda: FlexTensor, keep: &[f32]) -> FlexTensor {
+        match u.dtype() {
+            DType::F64 => flex_scan::<f64>(u, lambda, keep),
+            _ => flex_scan::<f32>(u, lambda, keep),
+        }
     }
 
-    fn lru_scan_backward(
-        h: FloatTensor<Self>,
-        lambda: FloatTensor<Self>,
-        keep: &[f32],
-        grad: FloatTensor<Self>,
-    ) -> [FloatTensor<Self>; 2] {
-        let (h, shape) = to_host::<Self>(h);
-        let (lambda, lambda_shape) = to_host::<Self>(lambda);
-        let (grad, _) = to_host::<Self>(grad);
-        let (du, dlambda) = lru_scan_backward(&h, &lambda, keep, &grad);
-        [from_host::<Self>(du, shape), from_host::<Self>(dlambda, lambda_shape)]
+    fn lru_scan_backward(h: FlexTensor, lambda: FlexTensor, keep: &[f32], grad: FlexTensor) -> [FlexTensor; 2] {
+        match h.dtype() {
+            DType::F64 => flex_scan_backward::<f64>(h, lambda, keep, grad),
+            _ => flex_scan_backward::<f32>(h, lambda, keep, grad),
+        }
     }
 
     fn nested_cross_entropy(
-        x: FloatTensor<Self>,
-        table: FloatTensor<Self>,
+        x: FlexTensor,
+        table: FlexTensor,
+        factored: Option<Factored<Flex>>,
         labels: &[u32],
-        dims: &[usize],
-    ) -> FloatTensor<Self> {
-        let (x, _) = to_host::<Self>(x);
-        let (table, _) = to_host::<Self>(table);
-        let result = nested_cross_entropy(&x, &table, labels, dims);
-        from_host::<Self>(vec![result.loss as f32], [1, 1])
+        objective: &Objective,
+    ) -> LossAndGrads<Flex> {
+        match x.dtype() {
+            DType::F64 => flex_cross_entropy::<f64>(x, table, factored, labels, objective),
+            _ => flex_cross_entropy::<f32>(x, table, factored, labels, objective),
+        }
     }
 }
 
-/// Elements and shape of a matrix.
-fn to_host<B: Backend>(tensor: FloatTensor<B>) -> (Vec<f32>, [usize; 2]) {
-    let tensor: Tensor<B, 2> = Tensor::from_primitive(TensorPrimitive::Float(tensor));
-    let shape = tensor.dims();
-    (host_values(tensor), shape)
+fn flex_scan<T: Real>(u: FlexTensor, lambda: FlexTensor, keep: &[f32]) -> FlexTensor {
+    let (u, lambda) = (u.to_contiguous(), lambda.to_contiguous());
+    flex(lru_scan::<T>(u.storage(), lambda.storage(), keep), u.layout().shape())
 }
 
-/// Elements of a tensor, row-major.
+fn flex_scan_backward<T: Real>(h: FlexTensor, lambda: FlexTensor, keep: &[f32], grad: FlexTensor) -> [FlexTensor; 2] {
+    let (h, lambda, grad) = (h.to_contiguous(), lambda.to_contiguous(), grad.to_contiguous());
+    let (du, dlambda) = lru_scan_backward::<T>(h.storage(), lambda.storage(), keep, grad.storage());
+    [flex(du, h.layout().shape()), flex(dlambda, lambda.layout().shape())]
+}
+
+fn flex_cross_entropy<T: Real>(
+    x: FlexTensor,
+    table: FlexTensor,
+    factored: Option<Factored<Flex>>,
+    labels: &[u32],
+    objective: &Objective,
+) -> LossAndGrads<Flex> {
+    let (x, table) = (x.to_contiguous(), table.to_contiguous());
+    let factored = factored.map(|slices| (slices.products.to_contiguous(), slices.features.to_contiguous()));
+    let (products, features) = factored.as_ref().map_or((&[][..], &[][..]), |(a, b)| (a.storage(), b.storage()));
+    let scoring = Scoring { x: x.storage::<T>(), table: table.storage(), factored: products, features, labels };
+    let result = nested_cross_entropy(scoring, objective);
+    LossAndGrads {
+        loss: flex(vec![T::from_f64(result.loss)], &Shape::new([1, 1])),
+        dx: flex(result.dx, x.layout().shape()),
+        dtable: flex(result.dtable, table.layout().shape()),
+        dfactored: factored.map(|(products, _)| flex(result.dfactored, products.layout().shape())),
+    }
+}
+
+/// A tensor of values, which are not copied.
+fn flex<T: Real>(values: Vec<T>, shape: &Shape) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape.clone()))
+}
+
+/// Elements of a tensor, row-major, as f32.
 pub fn host_values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().into_vec().expect("the data was just converted to f32")
-}
-
-fn from_host<B: Backend>(values: Vec<f32>, shape: [usize; 2]) -> FloatTensor<B> {
-    B::float_from_data(TensorData::new(values, shape), &B::Device::default())
 }

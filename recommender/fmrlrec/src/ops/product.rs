@@ -1,6 +1,7 @@
 //! Scores of a row tile against every item, one slice of the dims at a time: the scores at dim
 //! `s_i` are those at `s_{i-1}` plus the slice's product, so all dims cost one full-dim product.
 
+use super::real::Real;
 use std::ops::Range;
 
 /// Column ranges `s_{i-1}..s_i` of the nesting dims.
@@ -13,24 +14,38 @@ pub fn slices(dims: &[usize]) -> Vec<Range<usize>> {
 ///
 /// # Shapes
 /// `x` `[rows, width]`, `table` `[items, width]`, both row-major; `scores` `[rows, items]`.
-pub fn add_slice_scores(x: &[f32], table: &[f32], width: usize, slice: &Range<usize>, scores: &mut [f32]) {
+pub fn add_slice_scores<T: Real>(x: &[T], table: &[T], width: usize, slice: &Range<usize>, scores: &mut [T]) {
     let (rows, items) = (x.len() / width, table.len() / width);
-    let a = Matrix { data: &x[slice.start..], rows, cols: slice.len(), row_stride: width, col_stride: 1 };
-    let b = Matrix { data: &table[slice.start..], rows: slice.len(), cols: items, row_stride: 1, col_stride: width };
-    multiply_add(a, b, scores, items);
+    let (x, table) = (Matrix::columns(x, rows, width, slice), Matrix::columns(table, items, width, slice));
+    multiply_add(x, table.transposed(), scores, items);
 }
 
 /// A strided view.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
-    pub(super) data: &'a [f32],
+pub(super) struct Matrix<'a, T> {
+    pub(super) data: &'a [T],
     pub(super) rows: usize,
     pub(super) cols: usize,
     pub(super) row_stride: usize,
     pub(super) col_stride: usize,
 }
 
-impl Matrix<'_> {
+impl<'a, T> Matrix<'a, T> {
+    /// Columns `cut` of a row-major matrix whose rows are `stride` apart.
+    pub(super) fn columns(data: &'a [T], rows: usize, stride: usize, cut: &Range<usize>) -> Matrix<'a, T> {
+        Matrix { data: &data[cut.start..], rows, cols: cut.len(), row_stride: stride, col_stride: 1 }
+    }
+
+    pub(super) fn transposed(self) -> Matrix<'a, T> {
+        Matrix {
+            data: self.data,
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+        }
+    }
+
     fn last(&self) -> usize {
         (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride
     }
@@ -38,7 +53,7 @@ impl Matrix<'_> {
 
 /// `out += a b`, `out` row-major with rows `out_stride` apart. One thread: callers split the rows.
 #[allow(unsafe_code)]
-pub(super) fn multiply_add(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], out_stride: usize) {
+pub(super) fn multiply_add<T: Real>(a: Matrix<'_, T>, b: Matrix<'_, T>, out: &mut [T], out_stride: usize) {
     if a.rows == 0 || b.cols == 0 || a.cols == 0 {
         return;
     }
@@ -62,8 +77,8 @@ pub(super) fn multiply_add(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], out_st
             b.data.as_ptr(),
             b.col_stride as isize,
             b.row_stride as isize,
-            1.0f32,
-            1.0f32,
+            T::from_f64(1.0),
+            T::from_f64(1.0),
             false,
             false,
             false,

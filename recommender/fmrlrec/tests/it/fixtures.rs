@@ -7,7 +7,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use fmrlrec::model::dropout::Dropout;
 use fmrlrec::model::{FmrlRec, gather};
-use fmrlrec::ops::{NestedBackend, host_values};
+use fmrlrec::ops::{NestedBackend, Objective, host_values};
 use fmrlrec::{AdamW, AdamWConfig, Cpu, CpuTraining, DecayRule, ModelConfig, load_params, named_params};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
@@ -91,8 +91,8 @@ fn expected(fixture: &Fixture, prefix: &str, ours: &str) -> Vec<f32> {
 }
 
 fn model(fixture: &Fixture, blocks: usize) -> FmrlRec<CpuTraining> {
-    let config = ModelConfig { nesting_dims: DIMS.to_vec(), blocks, r_min: 0.0, r_max: 0.9 };
-    let model = FmrlRec::<CpuTraining>::new(&config, 11, 1, &Default::default());
+    let config = ModelConfig { nesting_dims: DIMS.to_vec(), blocks, r_min: 0.0, r_max: 0.9, item_embedding: false };
+    let model = FmrlRec::<CpuTraining>::new(&config, 11, 20, 1, &Default::default());
     let mut params = named_params(&model);
     for (name, param) in &mut params {
         param.values = expected(fixture, "param.", name);
@@ -188,10 +188,11 @@ fn loss_and_grads(model: &FmrlRec<CpuTraining>, fixture: &Fixture) -> (f32, Grad
     let loss = CpuTraining::nested_cross_entropy(
         gather(x, &labelled).into_primitive().tensor(),
         table.into_primitive().tensor(),
+        None,
         &kept,
-        &DIMS,
+        &Objective::mean(&DIMS),
     );
-    let loss: Tensor<CpuTraining, 2> = Tensor::from_primitive(TensorPrimitive::Float(loss));
+    let loss: Tensor<CpuTraining, 2> = Tensor::from_primitive(TensorPrimitive::Float(loss.loss));
     let value = host_values(loss.clone())[0];
     (value, GradientsParams::from_grads(loss.backward(), model))
 }

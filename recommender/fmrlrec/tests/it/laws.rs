@@ -13,8 +13,8 @@ const ITEMS: u32 = 12;
 
 /// A model whose every weight is large enough to matter, biases and imaginary parts included.
 fn model(dims: &[usize], blocks: usize, seed: u64) -> (FmrlRec<Cpu>, Tensor<Cpu, 2>) {
-    let config = ModelConfig { nesting_dims: dims.to_vec(), blocks, r_min: 0.3, r_max: 0.95 };
-    let model = FmrlRec::<Cpu>::new(&config, 5, seed, &Default::default());
+    let config = ModelConfig { nesting_dims: dims.to_vec(), blocks, r_min: 0.3, r_max: 0.95, item_embedding: false };
+    let model = FmrlRec::<Cpu>::new(&config, 5, ITEMS as usize, seed, &Default::default());
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut params = named_params(&model);
     for (name, param) in &mut params {

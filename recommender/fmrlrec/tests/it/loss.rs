@@ -1,6 +1,6 @@
 //! The tiled loss against a plain one in f64, and its gradients against finite differences.
 
-use fmrlrec::ops::{lru_scan, lru_scan_backward, nested_cross_entropy};
+use fmrlrec::ops::{Objective, Scoring, lru_scan, lru_scan_backward, nested_cross_entropy};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -10,36 +10,110 @@ fn random(seed: u64, n: usize) -> Vec<f32> {
     (0..n).map(|_| rng.random_range(-1.0..1.0)).collect()
 }
 
-fn plain_loss(x: &[f32], table: &[f32], labels: &[u32], dims: &[usize]) -> f64 {
+/// Logits of every (position, dim), in f64.
+fn logits(x: &[f32], table: &[f32], dims: &[usize]) -> Vec<Vec<f64>> {
     let width = *dims.last().unwrap();
+    let score = |x: &[f32], item: &[f32], dim| (0..dim).map(|c| f64::from(x[c]) * f64::from(item[c])).sum::<f64>();
+    let of = |x, dim| table.chunks(width).map(|item| score(x, item, dim)).collect();
+    x.chunks(width).flat_map(|x| dims.iter().map(move |dim| (x, *dim))).map(|(x, dim)| of(x, dim)).collect()
+}
+
+fn log_softmax(logits: &[f64]) -> Vec<f64> {
+    let sum = logits.iter().map(|l| l.exp()).sum::<f64>().ln();
+    logits.iter().map(|l| l - sum).collect()
+}
+
+/// The objective with the teacher's logits given, so that they are constant.
+fn plain_loss(x: &[f32], table: &[f32], labels: &[u32], objective: &Objective, teacher: &[Vec<f64>]) -> f64 {
+    let dims = objective.dims.len();
     let mut sum = 0.0;
-    for (x, label) in x.chunks(width).zip(labels) {
-        for &dim in dims {
-            let logit = |item: &[f32]| (0..dim).map(|c| f64::from(x[c]) * f64::from(item[c])).sum::<f64>();
-            let logits: Vec<f64> = table.chunks(width).map(logit).collect();
-            sum += logits.iter().map(|l| l.exp()).sum::<f64>().ln() - logits[*label as usize];
-        }
+    for (at, logits) in logits(x, table, &objective.dims).iter().enumerate() {
+        let (row, dim) = (at / dims, at % dims);
+        let log_p = log_softmax(logits);
+        let hard = -log_p[labels[row] as usize];
+        let taught = log_softmax(&teacher[row * dims + dims - 1]);
+        let soft: f64 = taught.iter().zip(&log_p).map(|(t, l)| -t.exp() * l).sum();
+        let share = if dim + 1 == dims { 0.0 } else { objective.distillation };
+        sum += objective.weights[dim] * ((1.0 - share) * hard + share * soft);
     }
-    sum / (labels.len() * dims.len()) as f64
+    sum / labels.len() as f64
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn tiles_change_nothing(seed in 0u64..1000, positions in 1usize..300, items in 2usize..90, dims in prop::sample::select(vec![vec![3], vec![2, 5], vec![1, 4, 8]])) {
+    fn tiles_weights_and_distillation_are_the_plain_loss(
+        seed in 0u64..1000,
+        positions in 1usize..150,
+        items in 2usize..700,
+        dims in prop::sample::select(vec![vec![3], vec![2, 5], vec![1, 4, 8]]),
+        distillation in prop::sample::select(vec![0.0, 0.4]),
+    ) {
         let width = *dims.last().unwrap();
         let (x, table) = (random(seed, positions * width), random(seed + 1, items * width));
         let labels: Vec<u32> = (0..positions).map(|p| (p * 7 % items) as u32).collect();
-        let result = nested_cross_entropy(&x, &table, &labels, &dims);
-        prop_assert!((result.loss - plain_loss(&x, &table, &labels, &dims)).abs() < 1e-5);
-        for at in [0, x.len() / 2, x.len() - 1] {
-            let numeric = slope(&x, at, |x| plain_loss(x, &table, &labels, &dims));
-            prop_assert!((f64::from(result.dx[at]) - numeric).abs() < 1e-4);
+        let weights = (0..dims.len()).map(|at| 0.2 + at as f64).collect();
+        let objective = Objective { dims, weights, distillation };
+        let scoring = Scoring { x: &x, table: &table, factored: &[], features: &[], labels: &labels };
+        let result = nested_cross_entropy(scoring, &objective);
+        let teacher = logits(&x, &table, &objective.dims);
+        let hard = Objective { distillation: 0.0, ..objective.clone() };
+        prop_assert!((result.loss - plain_loss(&x, &table, &labels, &hard, &teacher)).abs() < 1e-4);
+        for at in [0, x.len() - 1] {
+            let numeric = slope(&x, at, |x| plain_loss(x, &table, &labels, &objective, &teacher));
+            prop_assert!((f64::from(result.dx[at]) - numeric).abs() < 1e-3);
         }
-        for at in [0, table.len() / 2, table.len() - 1] {
-            let numeric = slope(&table, at, |table| plain_loss(&x, table, &labels, &dims));
-            prop_assert!((f64::from(result.dtable[at]) - numeric).abs() < 1e-4);
+        for at in [0, table.len() - 1] {
+            let numeric = slope(&table, at, |table| plain_loss(&x, table, &labels, &objective, &teacher));
+            prop_assert!((f64::from(result.dtable[at]) - numeric).abs() < 1e-3);
+        }
+    }
+
+    #[test]
+    fn factored_slices_give_the_same_loss_and_gradients(
+        seed in 0u64..1000,
+        positions in 1usize..150,
+        items in 2usize..700,
+        factored in 1usize..3,
+    ) {
+        let (dims, f) = ([2, 5, 9], 4);
+        let (head, slices) = (dims[2 - factored], &[2..5, 5..9][2 - factored..]);
+        let features = random(seed + 2, items * f);
+        let weight = random(seed + 3, 9 * f);
+        let product = |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
+        // Table columns past the head are features times weight.
+        let mut table = random(seed + 1, items * 9);
+        for (row, features) in table.chunks_mut(9).zip(features.chunks(f)) {
+            (head..9).for_each(|c| row[c] = product(features, &weight[c * f..][..f]));
+        }
+        let x = random(seed, positions * 9);
+        let labels: Vec<u32> = (0..positions).map(|p| (p * 7 % items) as u32).collect();
+        let objective = Objective::mean(&dims);
+        let whole = nested_cross_entropy(Scoring { x: &x, table: &table, factored: &[], features: &[], labels: &labels }, &objective);
+
+        let cut = |rows: &[f32]| -> Vec<f32> { rows.chunks(9).flat_map(|row| row[..head].to_vec()).collect() };
+        let (x_head, table_head) = (cut(&x), cut(&table));
+        let by_column = |c: usize, k: usize| weight[c * f + k];
+        let products: Vec<f32> = x.chunks(9).flat_map(|x| slices.iter().flat_map(move |slice| {
+            let slice = slice.clone();
+            (0..f).map(move |k| slice.clone().map(|c| x[c] * by_column(c, k)).sum::<f32>())
+        })).collect();
+        let scoring = Scoring { x: &x_head, table: &table_head, factored: &products, features: &features, labels: &labels };
+        let parts = nested_cross_entropy(scoring, &objective);
+
+        prop_assert!((whole.loss - parts.loss).abs() < 1e-5);
+        for (a, b) in [(cut(&whole.dx), parts.dx), (cut(&whole.dtable), parts.dtable)] {
+            prop_assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5));
+        }
+        // The chain rule takes the factored gradient back to x: dx = dproducts W^T.
+        for (row, (dx, dproducts)) in whole.dx.chunks(9).zip(parts.dfactored.chunks(factored * f)).enumerate() {
+            for (at, slice) in slices.iter().enumerate() {
+                for c in slice.clone() {
+                    let back = product(&dproducts[at * f..][..f], &weight[c * f..][..f]);
+                    prop_assert!((dx[c] - back).abs() < 1e-5, "row {row}, column {c}: {} and {back}", dx[c]);
+                }
+            }
         }
     }
 

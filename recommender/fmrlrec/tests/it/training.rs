@@ -4,7 +4,7 @@ use feature_store::{
     EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, write_snapshot,
 };
 use fmrlrec::{
-    Bundle, EarlyStopping, EpochLine, ModelConfig, OptimizerConfig, Split, TrainConfig, TrainError, TrainObserver,
+    Bundle, EarlyStopping, EpochLine, ModelConfig, ObjectiveConfig, OptimizerConfig, Split, TrainConfig, TrainError, TrainObserver,
     evaluate, train,
 };
 use std::path::Path;
@@ -54,7 +54,8 @@ fn config() -> TrainConfig {
         max_len: 8,
         batch_positions: 100,
         dropout: 0.1,
-        model: ModelConfig { nesting_dims: vec![4, 8, 16], blocks: 1, r_min: 0.0, r_max: 0.9 },
+        model: ModelConfig { nesting_dims: vec![4, 8, 16], blocks: 1, r_min: 0.0, r_max: 0.9, item_embedding: false },
+        objective: ObjectiveConfig { dim_weights: vec![1.0; 3], distillation: 0.0 },
         optimizer: OptimizerConfig {
             learning_rate: 0.02,
             warmup_steps: 5,

@@ -5,7 +5,7 @@ use feature_store::{
     EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, UserStateStore,
     write_snapshot,
 };
-use fmrlrec::{Bundle, EarlyStopping, ModelConfig, OptimizerConfig, TrainConfig, train};
+use fmrlrec::{Bundle, EarlyStopping, ModelConfig, ObjectiveConfig, OptimizerConfig, TrainConfig, train};
 use service::{ServiceConfig, ServiceError};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -120,7 +120,8 @@ fn train_config() -> TrainConfig {
         max_len: MAX_HISTORY,
         batch_positions: 100,
         dropout: 0.1,
-        model: ModelConfig { nesting_dims: DIMS.to_vec(), blocks: 1, r_min: 0.0, r_max: 0.9 },
+        model: ModelConfig { nesting_dims: DIMS.to_vec(), blocks: 1, r_min: 0.0, r_max: 0.9, item_embedding: false },
+        objective: ObjectiveConfig { dim_weights: vec![1.0; DIMS.len()], distillation: 0.0 },
         optimizer: OptimizerConfig {
             learning_rate: 0.02,
             warmup_steps: 5,

@@ -1,0 +1,137 @@
+//! What a training step costs at a given shape, on random data: one JSON line with the median wall
+//! and CPU seconds of a step and the process's peak memory. `benches/training_cost.sh` runs it
+//! beside PyTorch. RAYON_NUM_THREADS sets the threads.
+//!
+//! ```text
+//! cargo run --release -p fmrlrec --example training_cost -- dims=8,16,32,64,128 items=12101 features=2048
+//! ```
+//! Settings, each `name=value`: `dims` (comma-separated), `items`, `features`, `blocks`, `users` a
+//! step, `max_len`, `mean_len` of the labelled positions a user has, `steps` timed, `dropout`.
+#![allow(clippy::print_stdout)]
+
+use burn::tensor::{Tensor, TensorData};
+use fmrlrec::model::FmrlRec;
+use fmrlrec::ops::Objective;
+use fmrlrec::{AdamW, AdamWConfig, Batch, CpuTraining, DecayRule, Learner, LeaveOneOut, ModelConfig, training_batches};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Steps before the clock starts.
+const WARM_UP: usize = 2;
+
+fn main() -> Result<(), String> {
+    let settings = Settings::read()?;
+    let number = |name: &str| settings.number(name);
+    let dims = settings.dims()?;
+    let (items, features, steps) = (number("items")? as usize, number("features")? as usize, number("steps")? as usize);
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+
+    let values: Vec<f32> = (0..(items + 1) * features)
+        .map(|at| if at < features { 0.0 } else { rng.random_range(-1.0..1.0) / (features as f32).sqrt() })
+        .collect();
+    let features_tensor = Tensor::from_data(TensorData::new(values, [items + 1, features]), &Default::default());
+    let model_config =
+        ModelConfig { nesting_dims: dims.clone(), blocks: number("blocks")? as usize, r_min: 0.8, r_max: 0.99, item_embedding: false };
+    let objective = Objective::mean(&dims);
+    let mut learner = Learner::<CpuTraining> {
+        model: FmrlRec::new(&model_config, features, items, 1, &Default::default()),
+        optimizer: AdamW::new(AdamWConfig {
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-9,
+            weight_decay: 0.01,
+            clip_norm: 5.0,
+            rule: DecayRule::Matrices,
+        }),
+        dropout: number("dropout")?,
+        seed: 1,
+    };
+
+    let mut times = Vec::new();
+    let mut positions = 0;
+    let mut loss = 0.0;
+    for step in 0..WARM_UP + steps {
+        let batch = batch(&mut rng, items, number("users")? as usize, number("max_len")?, number("mean_len")?)?;
+        let (wall, cpu) = (Instant::now(), cpu_seconds());
+        loss = learner.step(&batch, &features_tensor, &objective, 1e-3);
+        if step >= WARM_UP {
+            times.push((wall.elapsed().as_secs_f64(), cpu_seconds() - cpu));
+            positions += batch.labels.len();
+        }
+    }
+    println!(
+        "{}",
+        serde_json::json!({
+            "implementation": "this repository",
+            "dims": dims,
+            "items": items,
+            "positions_a_step": positions / steps,
+            "wall_s": median(times.iter().map(|(wall, _)| *wall)),
+            // The kernel counts CPU time in ticks of 10 ms: the mean is the better figure.
+            "cpu_s": times.iter().map(|(_, cpu)| cpu).sum::<f64>() / steps as f64,
+            "peak_mib": peak_mib(),
+            "loss": loss,
+        })
+    );
+    Ok(())
+}
+
+/// Users with lengths like Beauty's: three labelled positions and an exponential tail.
+fn batch(rng: &mut ChaCha8Rng, items: usize, users: usize, max_len: f64, mean_len: f64) -> Result<Batch, String> {
+    let mut sequences = Vec::with_capacity(users);
+    for _ in 0..users {
+        let tail = -(mean_len - 3.0).max(0.0) * (1.0 - rng.random::<f64>()).ln();
+        let len = (3.0 + tail).round().min(max_len) as usize + 2;
+        sequences.push((0..len).map(|_| rng.random_range(1..=items as u32)).collect());
+    }
+    let mut batches = training_batches(&LeaveOneOut::new(sequences), max_len as usize, usize::MAX, 1, 0);
+    batches.pop().ok_or_else(|| "users is 0: a step needs one user at least".to_owned())
+}
+
+struct Settings(BTreeMap<String, String>);
+
+impl Settings {
+    fn read() -> Result<Settings, String> {
+        let defaults = "dims=8,16,32,64,128 items=12101 features=2048 blocks=1 users=32 max_len=50 mean_len=7.2 \
+                        steps=10 dropout=0.6";
+        let mut settings = Settings(BTreeMap::new());
+        for pair in defaults.split_whitespace().map(str::to_owned).chain(std::env::args().skip(1)) {
+            let (name, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not name=value"))?;
+            settings.0.insert(name.to_owned(), value.to_owned());
+        }
+        Ok(settings)
+    }
+
+    fn number(&self, name: &str) -> Result<f64, String> {
+        let value = &self.0[name];
+        value.parse().map_err(|_| format!("{name}={value}: a number is expected"))
+    }
+
+    fn dims(&self) -> Result<Vec<usize>, String> {
+        let parse = |dim: &str| dim.parse().map_err(|_| format!("dims: {dim:?} is no dim"));
+        self.0["dims"].split(',').map(parse).collect()
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// User and system time of this process, all threads, in ticks of 10 ms; 0 where there is no /proc.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// Peak resident memory in MiB; 0 where there is no /proc.
+fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) / 1024
+}
