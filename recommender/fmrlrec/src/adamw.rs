@@ -2,13 +2,17 @@
 //! correction, `eps` outside the root; gradients clipped by global norm before. Burn's own AdamW
 //! has one decay for all parameters; norms, biases and the LRU's logs must have none.
 
-use crate::ops::host_values;
+use crate::ops::{Real, host_values};
 use crate::params::{ParamValues, Path};
 use burn::module::{AutodiffModule, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
+
+/// Elements that one thread updates at a time.
+const CHUNK: usize = 1 << 15;
 
 /// Which parameters decay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,32 +42,35 @@ pub struct AdamWConfig {
 
 /// The optimizer with its moments, by parameter name.
 #[derive(Debug, Clone)]
-pub struct AdamW {
+pub struct AdamW<T = f32> {
     config: AdamWConfig,
     /// Steps done.
     pub step: u64,
     /// First and second moments.
-    pub moments: BTreeMap<String, [ParamValues; 2]>,
+    pub moments: BTreeMap<String, [ParamValues<T>; 2]>,
 }
 
-impl AdamW {
+impl<T: Real> AdamW<T> {
     /// No step done yet.
-    pub fn new(config: AdamWConfig) -> AdamW {
+    pub fn new(config: AdamWConfig) -> AdamW<T> {
         AdamW { config, step: 0, moments: BTreeMap::new() }
     }
 
-    /// One step at `learning_rate`; gives the module after it and the gradient norm before clipping.
+    /// One step at `learning_rate`, which consumes the gradients; gives the module after it and the
+    /// gradient norm before clipping.
     pub fn step<B: AutodiffBackend, M: AutodiffModule<B>>(
         &mut self,
         module: M,
-        grads: &GradientsParams,
+        grads: GradientsParams,
         learning_rate: f64,
     ) -> (M, f64) {
-        let mut norm = Norm { grads, sum: 0.0 };
-        module.visit(&mut norm);
-        let norm = norm.sum.sqrt();
+        let mut gather = Gather { grads, found: Vec::new() };
+        module.visit(&mut gather);
+        let squares = |grad: &Vec<T>| grad.iter().map(|g| g.into_f64().powi(2)).sum::<f64>();
+        let norm = gather.found.iter().flatten().map(squares).sum::<f64>().sqrt();
         self.step += 1;
         let clip = (self.config.clip_norm / (norm + 1e-6)).min(1.0);
+        let grads = gather.found.into_iter();
         let mut update = Update { optimizer: self, grads, learning_rate, clip, path: Path::default() };
         (module.map(&mut update), norm)
     }
@@ -75,48 +82,56 @@ impl AdamW {
         }
     }
 
-    /// Torch's update of one parameter, in place on the host.
-    fn update(&mut self, name: &str, shape: &[usize], values: &mut [f32], grad: &[f32], rate: f64) {
+    /// Torch's update of one parameter, in place on the host, in f64; chunks go to all threads.
+    fn update(&mut self, name: &str, shape: &[usize], values: &mut [T], grad: &[T], clip: f64, rate: f64) {
         let AdamWConfig { beta_1, beta_2, epsilon, weight_decay, .. } = self.config;
         let decay = if self.decays(name, shape.len()) { 1.0 - rate * weight_decay } else { 1.0 };
         let step = self.step as i32;
         let rate = rate / (1.0 - beta_1.powi(step));
         let root = (1.0 - beta_2.powi(step)).sqrt();
-        let zero = || ParamValues { shape: shape.to_vec(), values: vec![0.0; values.len()] };
+        let zero = || ParamValues { shape: shape.to_vec(), values: vec![T::ZERO; values.len()] };
         let [first, second] = self.moments.entry(name.to_owned()).or_insert_with(|| [zero(), zero()]);
-        let moments = first.values.iter_mut().zip(&mut second.values);
-        for ((value, grad), (m, v)) in values.iter_mut().zip(grad).zip(moments) {
-            let g = f64::from(*grad);
-            *m = (beta_1 * f64::from(*m) + (1.0 - beta_1) * g) as f32;
-            *v = (beta_2 * f64::from(*v) + (1.0 - beta_2) * g * g) as f32;
-            let denominator = f64::from(*v).sqrt() / root + epsilon;
-            *value = (f64::from(*value) * decay - rate * f64::from(*m) / denominator) as f32;
-        }
+        let chunks = values.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK));
+        let moments = first.values.par_chunks_mut(CHUNK).zip(second.values.par_chunks_mut(CHUNK));
+        chunks.zip(moments).for_each(|((values, grad), (first, second))| {
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    let moments = first.iter_mut().zip(second);
+                    for ((value, grad), (m, v)) in values.iter_mut().zip(grad).zip(moments) {
+                        let g = T::from_f64(grad.into_f64() * clip).into_f64();
+                        *m = T::from_f64(beta_1 * m.into_f64() + (1.0 - beta_1) * g);
+                        *v = T::from_f64(beta_2 * v.into_f64() + (1.0 - beta_2) * g * g);
+                        let denominator = v.into_f64().sqrt() / root + epsilon;
+                        *value = T::from_f64(value.into_f64() * decay - rate * m.into_f64() / denominator);
+                    }
+                },
+            );
+        });
     }
 }
 
-struct Norm<'a> {
-    grads: &'a GradientsParams,
-    sum: f64,
+/// The gradients in the order of the module's parameters; none where a parameter has none.
+struct Gather<T> {
+    grads: GradientsParams,
+    found: Vec<Option<Vec<T>>>,
 }
 
-impl<B: AutodiffBackend> ModuleVisitor<B> for Norm<'_> {
+impl<T: Real, B: AutodiffBackend> ModuleVisitor<B> for Gather<T> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if let Some(grad) = self.grads.get::<B::InnerBackend, D>(param.id) {
-            self.sum += host_values(grad).iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
-        }
+        self.found.push(self.grads.remove::<B::InnerBackend, D>(param.id).map(host_values));
     }
 }
 
-struct Update<'a> {
-    optimizer: &'a mut AdamW,
-    grads: &'a GradientsParams,
+struct Update<'a, T> {
+    optimizer: &'a mut AdamW<T>,
+    grads: std::vec::IntoIter<Option<Vec<T>>>,
     learning_rate: f64,
     clip: f64,
     path: Path,
 }
 
-impl<B: AutodiffBackend> ModuleMapper<B> for Update<'_> {
+impl<T: Real, B: AutodiffBackend> ModuleMapper<B> for Update<'_, T> {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.enter(name);
     }
@@ -126,18 +141,17 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Update<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let Some(grad) = self.grads.get::<B::InnerBackend, D>(param.id) else { return param };
+        let Some(grad) = self.grads.next().expect("a module is mapped in the order it is visited") else {
+            return param;
+        };
         let name = self.path.name();
         let shape = param.dims();
         param.map(|tensor| {
             let device = tensor.device();
-            let mut grad = host_values(grad);
-            if self.clip < 1.0 {
-                grad.iter_mut().for_each(|g| *g = (f64::from(*g) * self.clip) as f32);
-            }
             let mut values = host_values(tensor.inner());
-            self.optimizer.update(&name, &shape, &mut values, &grad, self.learning_rate);
-            Tensor::from_inner(Tensor::from_data(TensorData::new(values, shape), &device)).require_grad()
+            self.optimizer.update(&name, &shape, &mut values, &grad, self.clip, self.learning_rate);
+            let data = TensorData::new(values, shape);
+            Tensor::from_inner(Tensor::from_data(data, (&device, T::dtype()))).require_grad()
         })
     }
 }

@@ -47,9 +47,9 @@ impl<B: AutodiffBackend + NestedBackend> Learner<B> {
                 nested_loss(x, table, None, &batch.labels, objective)
             }
         };
-        let value = f64::from(host_values(loss.clone())[0]);
+        let value = host_values::<f64, _, 2>(loss.clone())[0];
         let grads = GradientsParams::from_grads(loss.backward(), &self.model);
-        let (model, _) = self.optimizer.step(self.model.clone(), &grads, learning_rate);
+        let (model, _) = self.optimizer.step(self.model.clone(), grads, learning_rate);
         self.model = model;
         value
     }

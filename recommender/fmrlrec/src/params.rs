@@ -1,18 +1,18 @@
 //! Parameters by name, such as `blocks.0.lru.in_proj_re.slices.1.weight`: for files, for the
 //! optimizer's rules and for tests.
 
-use crate::ops::host_values;
+use crate::ops::{Real, host_values};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use std::collections::BTreeMap;
 
 /// Shape and elements of one parameter.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ParamValues {
+pub struct ParamValues<T = f32> {
     /// Shape.
     pub shape: Vec<usize>,
     /// Elements, row-major.
-    pub values: Vec<f32>,
+    pub values: Vec<T>,
 }
 
 /// The dotted path of the parameter being visited.
@@ -33,18 +33,21 @@ impl Path {
     }
 }
 
-/// All parameters of a module, by name.
-pub fn named_params<B: Backend, M: Module<B>>(module: &M) -> BTreeMap<String, ParamValues> {
+/// All parameters of a module, by name, as f32 or f64.
+pub fn named_params<T: Real, B: Backend, M: Module<B>>(module: &M) -> BTreeMap<String, ParamValues<T>> {
     let mut reader = Reader { path: Path::default(), found: BTreeMap::new() };
     module.visit(&mut reader);
     reader.found
 }
 
-/// Replaces every parameter of a module.
+/// Replaces every parameter of a module, element type included.
 ///
 /// # Errors
 /// The first parameter that is missing or has another shape, named; or one too many.
-pub fn load_params<B: Backend, M: Module<B>>(module: M, values: &BTreeMap<String, ParamValues>) -> Result<M, String> {
+pub fn load_params<T: Real, B: Backend, M: Module<B>>(
+    module: M,
+    values: &BTreeMap<String, ParamValues<T>>,
+) -> Result<M, String> {
     let mut loader = Loader { path: Path::default(), values, used: 0, problem: None };
     let module = module.map(&mut loader);
     match loader.problem {
@@ -56,12 +59,12 @@ pub fn load_params<B: Backend, M: Module<B>>(module: M, values: &BTreeMap<String
     }
 }
 
-struct Reader {
+struct Reader<T> {
     path: Path,
-    found: BTreeMap<String, ParamValues>,
+    found: BTreeMap<String, ParamValues<T>>,
 }
 
-impl<B: Backend> ModuleVisitor<B> for Reader {
+impl<T: Real, B: Backend> ModuleVisitor<B> for Reader<T> {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.enter(name);
     }
@@ -77,14 +80,14 @@ impl<B: Backend> ModuleVisitor<B> for Reader {
     }
 }
 
-struct Loader<'a> {
+struct Loader<'a, T> {
     path: Path,
-    values: &'a BTreeMap<String, ParamValues>,
+    values: &'a BTreeMap<String, ParamValues<T>>,
     used: usize,
     problem: Option<String>,
 }
 
-impl<B: Backend> ModuleMapper<B> for Loader<'_> {
+impl<T: Real, B: Backend> ModuleMapper<B> for Loader<'_, T> {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.enter(name);
     }
@@ -101,7 +104,7 @@ impl<B: Backend> ModuleMapper<B> for Loader<'_> {
                 self.used += 1;
                 param.map(|old| {
                     let data = TensorData::new(found.values.clone(), shape);
-                    let fresh = Tensor::from_data(data, &old.device());
+                    let fresh = Tensor::from_data(data, (&old.device(), T::dtype()));
                     if old.is_require_grad() { fresh.require_grad() } else { fresh }
                 })
             }

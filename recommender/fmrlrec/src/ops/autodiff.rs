@@ -40,7 +40,7 @@ impl<B: Backend, const N: usize> Backward<B, N> for Loss {
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let factor: Tensor<B, 2> = Tensor::from_primitive(TensorPrimitive::Float(grads.consume::<B>(&ops.node)));
-        let factor = host_values(factor);
+        let factor: Vec<f32> = host_values(factor);
         for (node, grad) in ops.parents.into_iter().zip(ops.state) {
             if let Some(node) = node {
                 // The loss is most often the root, and its own gradient is 1.

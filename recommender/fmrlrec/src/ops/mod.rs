@@ -142,7 +142,7 @@ fn flex<T: Real>(values: Vec<T>, shape: &Shape) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape.clone()))
 }
 
-/// Elements of a tensor, row-major, as f32.
-pub fn host_values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().into_vec().expect("the data was just converted to f32")
+/// Elements of a tensor, row-major.
+pub fn host_values<T: Real, B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<T> {
+    tensor.into_data().convert::<T>().into_vec().expect("the data was just converted")
 }

@@ -16,7 +16,7 @@ fn model(dims: &[usize], blocks: usize, seed: u64) -> (FmrlRec<Cpu>, Tensor<Cpu,
     let config = ModelConfig { nesting_dims: dims.to_vec(), blocks, r_min: 0.3, r_max: 0.95, item_embedding: false };
     let model = FmrlRec::<Cpu>::new(&config, 5, ITEMS as usize, seed, &Default::default());
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut params = named_params(&model);
+    let mut params = named_params::<f32, _, _>(&model);
     for (name, param) in &mut params {
         if !name.ends_with("_log") {
             param.values.iter_mut().for_each(|value| *value += rng.random_range(-0.3..0.3));

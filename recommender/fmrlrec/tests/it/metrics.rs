@@ -6,7 +6,7 @@ use fmrlrec::{metrics_of_ranks, ranks_at_dims};
 #[test]
 fn the_fixture_gives_its_ranks_and_metrics() {
     let (Some(fixture), Some(dir)) = (Fixture::open("metrics.safetensors"), fixtures()) else { return };
-    let (shape, scores) = fixture.floats("scores");
+    let (shape, scores) = fixture.floats::<f32>("scores");
     let targets = fixture.ints("labels");
     // One user vector a row of scores, and the identity as item table: scores come back as they are.
     let n = shape[1];
