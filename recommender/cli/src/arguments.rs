@@ -119,6 +119,27 @@ pub(crate) struct TrainArgs {
     /// Go on from the checkpoint that an interrupted run of the same config left for this output.
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Where to train; cuda needs a program built with --features cuda.
+    #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
+    pub(crate) device: DeviceName,
+}
+
+/// A device by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DeviceName {
+    /// All cores.
+    Cpu,
+    /// The first NVIDIA GPU.
+    Cuda,
+}
+
+impl From<DeviceName> for fmrlrec::Device {
+    fn from(name: DeviceName) -> fmrlrec::Device {
+        match name {
+            DeviceName::Cpu => fmrlrec::Device::Cpu,
+            DeviceName::Cuda => fmrlrec::Device::Cuda,
+        }
+    }
 }
 
 /// Arguments of `evaluate`.

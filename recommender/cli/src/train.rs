@@ -6,7 +6,7 @@ use crate::interrupt::Interrupt;
 use crate::output::say;
 use crate::progress::Progress;
 use feature_store::Snapshot;
-use fmrlrec::{EpochLine, Report, TrainConfig, TrainObserver};
+use fmrlrec::{Device, EpochLine, Report, TrainConfig, TrainObserver};
 use std::path::Path;
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
     check_bundle_output(&args.output)?;
     let snapshot = open_snapshot(&args.snapshot)?;
     let interrupt = Interrupt::install(PROMISE)?;
-    let report = train(&snapshot, &config, &args.output, args.resume, &interrupt)?;
+    let report = train(&snapshot, &config, &args.output, args.resume, args.device.into(), &interrupt)?;
     say(&crate::table::quality(&report))?;
     say(&format!(
         "Bundle {}: {} users, {} items, {} split",
@@ -36,6 +36,7 @@ pub(crate) fn train(
     config: &TrainConfig,
     output: &Path,
     resume: bool,
+    device: Device,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Report> {
     let mut observer = Watcher {
@@ -44,7 +45,7 @@ pub(crate) fn train(
         metric: config.early_stopping.metric.clone(),
         epoch_started: Instant::now(),
     };
-    let report = fmrlrec::train(snapshot, config, output, resume, &mut observer)?;
+    let report = fmrlrec::train(snapshot, config, output, resume, device, &mut observer)?;
     observer.progress.clear();
     Ok(report)
 }

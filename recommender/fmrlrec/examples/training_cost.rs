@@ -12,7 +12,10 @@
 use burn::tensor::{Tensor, TensorData};
 use fmrlrec::model::FmrlRec;
 use fmrlrec::ops::Objective;
-use fmrlrec::{AdamW, AdamWConfig, Batch, CpuTraining, DecayRule, Learner, LeaveOneOut, ModelConfig, training_batches};
+use fmrlrec::{
+    AdamW, AdamWConfig, Batch, CpuTraining, DecayRule, Learner, LeaveOneOut, ModelConfig, ProjectorStart,
+    training_batches,
+};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
@@ -32,8 +35,14 @@ fn main() -> Result<(), String> {
         .map(|at| if at < features { 0.0 } else { rng.random_range(-1.0..1.0) / (features as f32).sqrt() })
         .collect();
     let features_tensor = Tensor::from_data(TensorData::new(values, [items + 1, features]), &Default::default());
-    let model_config =
-        ModelConfig { nesting_dims: dims.clone(), blocks: number("blocks")? as usize, r_min: 0.8, r_max: 0.99, item_embedding: false };
+    let model_config = ModelConfig {
+        nesting_dims: dims.clone(),
+        blocks: number("blocks")? as usize,
+        r_min: 0.8,
+        r_max: 0.99,
+        item_embedding: false,
+        projector_start: ProjectorStart::Normal,
+    };
     let objective = Objective::mean(&dims);
     let mut learner = Learner::<CpuTraining> {
         model: FmrlRec::new(&model_config, features, items, 1, &Default::default()),

@@ -19,6 +19,18 @@ pub struct ModelConfig {
     pub r_max: f64,
     /// Whether each item also has a learned vector of its own, added to its projected features.
     pub item_embedding: bool,
+    /// Where the projector starts.
+    pub projector_start: ProjectorStart,
+}
+
+/// Where the projector from features to item vectors starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProjectorStart {
+    /// Small normal weights, as in the paper.
+    Normal,
+    /// The features' principal directions, by falling variance.
+    Principal,
 }
 
 /// What is minimised, beyond the plain mean of the paper.

@@ -9,6 +9,9 @@ pub enum TrainError {
     /// A value of the configuration.
     #[error("training configuration: {0}")]
     Config(String),
+    /// The device asked for is not there.
+    #[error("{0}")]
+    Device(String),
     /// Data that cannot be trained on.
     #[error("training data: {0}")]
     Data(String),

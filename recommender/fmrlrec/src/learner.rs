@@ -1,10 +1,10 @@
 //! One training step: item vectors, forward, nested loss, backward, AdamW.
 
-use crate::AdamW;
 use crate::data::Batch;
 use crate::model::dropout::Dropout;
 use crate::model::{FmrlRec, Projector, gather};
 use crate::ops::{Factored, NestedBackend, Objective, host_values, slices};
+use crate::{AdamW, TrainingBackend};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorPrimitive};
@@ -25,7 +25,7 @@ pub struct Learner<B: AutodiffBackend> {
     pub seed: u64,
 }
 
-impl<B: AutodiffBackend + NestedBackend> Learner<B> {
+impl<B: TrainingBackend> Learner<B> {
     /// One step at `learning_rate`; gives the loss before it.
     ///
     /// # Shapes

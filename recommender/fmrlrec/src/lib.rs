@@ -15,6 +15,7 @@ mod baselines;
 mod bundle;
 mod checkpoint;
 mod config;
+mod cuda;
 mod data;
 mod error;
 mod evaluate;
@@ -29,7 +30,7 @@ mod train;
 
 pub use adamw::{AdamW, AdamWConfig, DecayRule};
 pub use bundle::{BUNDLE_VERSION, Bundle};
-pub use config::{EarlyStopping, ModelConfig, ObjectiveConfig, OptimizerConfig, TrainConfig};
+pub use config::{EarlyStopping, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart, TrainConfig};
 pub use data::{Batch, LeaveOneOut, Split, pack_histories, training_batches};
 pub use error::{BundleError, TrainError};
 pub use evaluate::{evaluate, ranks_at_dims};
@@ -37,9 +38,14 @@ pub use learner::Learner;
 pub use metrics::{CUTOFFS, metrics_of_ranks};
 pub use params::{load_params, named_params};
 pub use report::{BaselineQuality, DimQuality, EpochLine, Report, TrainObserver};
-pub use train::train;
+pub use train::{Device, train};
 
 /// The CPU backend, and the one that trains on it.
 pub type Cpu = burn_flex::Flex;
 /// Autodiff over [`Cpu`].
 pub type CpuTraining = burn::backend::Autodiff<Cpu>;
+
+/// A backend to train on: gradients, and the model's own operations.
+pub trait TrainingBackend: burn::tensor::backend::AutodiffBackend + ops::NestedBackend {}
+
+impl<B: burn::tensor::backend::AutodiffBackend + ops::NestedBackend> TrainingBackend for B {}

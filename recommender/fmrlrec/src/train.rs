@@ -5,7 +5,8 @@
 
 use crate::adamw::{AdamW, AdamWConfig, DecayRule};
 use crate::bundle::{BundleConfig, BundleContents, write_bundle};
-use crate::checkpoint::{Checkpoint, Progress};
+use crate::checkpoint::{Checkpoint, Params, Progress};
+use crate::cuda;
 use crate::data::{LeaveOneOut, Split, check_sequences, training_batches};
 use crate::evaluate::{baselines, quality_at_dims, split_name};
 use crate::learner::Learner;
@@ -13,34 +14,62 @@ use crate::metrics::rounded;
 use crate::model::FmrlRec;
 use crate::ops::host_values;
 use crate::params::{load_params, named_params};
-use crate::{CpuTraining, DimQuality, EpochLine, Report, TrainConfig, TrainError, TrainObserver};
+use crate::{
+    Cpu, CpuTraining, DimQuality, EpochLine, ProjectorStart, Report, TrainConfig, TrainError, TrainObserver,
+    TrainingBackend,
+};
 use burn::module::AutodiffModule;
+use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use feature_store::{Snapshot, sha256_bytes};
 use std::path::{Path, PathBuf};
 
+/// Where training runs. Evaluation and the Bundle are the CPU's in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// All cores that rayon may use.
+    Cpu,
+    /// The first NVIDIA GPU; the program must be built with the feature `cuda`.
+    Cuda,
+}
+
 /// Trains at all dims at once and writes a Bundle to `output`. With `resume` it goes on from the
-/// checkpoint beside `output`, to the same bytes as if it had never stopped.
+/// checkpoint beside `output`, on CPU to the same bytes as if it had never stopped.
 ///
 /// # Errors
-/// Configuration or data that cannot be trained on, found before the first step; a stop asked for
-/// by the observer, after a checkpoint; a loss that is no number.
+/// A device that is not there; configuration or data that cannot be trained on, found before the
+/// first step; a stop asked for by the observer, after a checkpoint; a loss that is no number.
 pub fn train(
     snapshot: &Snapshot,
     config: &TrainConfig,
     output: &Path,
     resume: bool,
+    device: Device,
+    observer: &mut dyn TrainObserver,
+) -> Result<Report, TrainError> {
+    match device {
+        Device::Cpu => train_on::<CpuTraining>(snapshot, config, output, resume, &Default::default(), observer),
+        Device::Cuda => cuda::train(snapshot, config, output, resume, observer),
+    }
+}
+
+pub(crate) fn train_on<B: TrainingBackend>(
+    snapshot: &Snapshot,
+    config: &TrainConfig,
+    output: &Path,
+    resume: bool,
+    device: &B::Device,
     observer: &mut dyn TrainObserver,
 ) -> Result<Report, TrainError> {
     config.validate()?;
     let items = snapshot.items()?;
     let held = LeaveOneOut::new(snapshot.sequences()?);
     check_sequences(&held, items.len())?;
-    let features = load_features(snapshot, config, items.len() + 1)?;
+    let features = load_features::<B>(snapshot, config, items.len() + 1, device)?;
     let feature_dim = features.dims()[1];
     let snapshot_sha256 = snapshot.fingerprint()?;
 
-    let mut run = Run::start(config, &snapshot_sha256, features.dims(), output, resume)?;
+    let mut run = Run::<B>::start(config, &snapshot_sha256, &features, output, resume)?;
     while run.progress.epoch < config.epochs && !run.is_stale() {
         run.epoch(&held, &features, observer)?;
         run.save()?;
@@ -48,6 +77,7 @@ pub fn train(
 
     let best = load_params(run.learner.model.valid(), &run.best).map_err(|reason| run.checkpoint_error(reason))?;
     let table = host_values(best.item_table(features.inner()));
+    let best = host_model(config, feature_dim, items.len(), &run.best);
     let dims = &config.model.nesting_dims;
     let report = Report {
         split: split_name(Split::Test).to_owned(),
@@ -69,22 +99,22 @@ pub fn train(
 }
 
 /// A run in progress.
-struct Run<'a> {
+struct Run<'a, B: TrainingBackend> {
     config: &'a TrainConfig,
     checkpoint: PathBuf,
-    learner: Learner<CpuTraining>,
+    learner: Learner<B>,
     progress: Progress,
-    best: crate::checkpoint::Params,
+    best: Params,
 }
 
-impl<'a> Run<'a> {
+impl<'a, B: TrainingBackend> Run<'a, B> {
     fn start(
         config: &'a TrainConfig,
         snapshot: &str,
-        [rows, feature_dim]: [usize; 2],
+        features: &Tensor<B, 2>,
         output: &Path,
         resume: bool,
-    ) -> Result<Run<'a>, TrainError> {
+    ) -> Result<Run<'a, B>, TrainError> {
         let text = serde_json::to_string(config).map_err(|e| TrainError::Config(e.to_string()))?;
         let name = sha256_bytes(format!("{text}{snapshot}").as_bytes());
         let optimizer = AdamW::new(AdamWConfig {
@@ -95,7 +125,11 @@ impl<'a> Run<'a> {
             clip_norm: config.optimizer.clip_norm,
             rule: DecayRule::Matrices,
         });
-        let model = FmrlRec::new(&config.model, feature_dim, rows - 1, config.seed, &Default::default());
+        let [rows, feature_dim] = features.dims();
+        let mut model = FmrlRec::new(&config.model, feature_dim, rows - 1, config.seed, &features.device());
+        if config.model.projector_start == ProjectorStart::Principal && !resume {
+            model.start_from_principal_directions(features, config.seed);
+        }
         let mut run = Run {
             config,
             checkpoint: checkpoint_path(output),
@@ -150,7 +184,7 @@ impl<'a> Run<'a> {
     fn epoch(
         &mut self,
         held: &LeaveOneOut,
-        features: &Tensor<CpuTraining, 2>,
+        features: &Tensor<B, 2>,
         observer: &mut dyn TrainObserver,
     ) -> Result<(), TrainError> {
         let config = self.config;
@@ -180,16 +214,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn finish_epoch(
-        &mut self,
-        held: &LeaveOneOut,
-        features: &Tensor<CpuTraining, 2>,
-        batches: usize,
-        rate: f64,
-    ) -> EpochLine {
+    fn finish_epoch(&mut self, held: &LeaveOneOut, features: &Tensor<B, 2>, batches: usize, rate: f64) -> EpochLine {
         let config = self.config;
-        let model = self.learner.model.valid();
-        let table = host_values(model.item_table(features.clone().inner()));
+        let params = named_params(&self.learner.model);
+        let table = host_values(self.learner.model.valid().item_table(features.clone().inner()));
+        let [rows, feature_dim] = features.dims();
+        let model = host_model(config, feature_dim, rows - 1, &params);
         let dims = &config.model.nesting_dims;
         let validation = quality_at_dims(&model, &table, dims, config.max_len, held, Split::Validation, &mut |_, _| ());
         let metric = metric_of(&validation, &config.early_stopping.metric);
@@ -197,7 +227,7 @@ impl<'a> Run<'a> {
         self.progress.epoch += 1;
         if metric > best_before {
             self.progress.best_epoch = self.progress.epoch;
-            self.best = named_params(&model);
+            self.best = params;
         }
         let loss = rounded(self.progress.loss_sum / batches as f64);
         (self.progress.batch, self.progress.loss_sum) = (0, 0.0);
@@ -235,8 +265,19 @@ fn metric_of(quality: &[DimQuality], metric: &str) -> f64 {
     quality.last().and_then(|largest| largest.metrics.get(metric)).copied().unwrap_or(0.0)
 }
 
+/// The model on CPU, where it is evaluated and served.
+fn host_model(config: &TrainConfig, feature_dim: usize, items: usize, params: &Params) -> FmrlRec<Cpu> {
+    let model = FmrlRec::new(&config.model, feature_dim, items, config.seed, &Default::default());
+    load_params(model, params).expect("the parameters come from a model of this configuration")
+}
+
 /// The configured feature matrices side by side, `[n + 1, f]`.
-fn load_features(snapshot: &Snapshot, config: &TrainConfig, rows: usize) -> Result<Tensor<CpuTraining, 2>, TrainError> {
+fn load_features<B: Backend>(
+    snapshot: &Snapshot,
+    config: &TrainConfig,
+    rows: usize,
+    device: &B::Device,
+) -> Result<Tensor<B, 2>, TrainError> {
     let found = snapshot.features()?;
     let mut parts = Vec::new();
     for name in &config.features {
@@ -258,13 +299,10 @@ fn load_features(snapshot: &Snapshot, config: &TrainConfig, rows: usize) -> Resu
                 values[at]
             )));
         }
-        parts.push(Tensor::<CpuTraining, 2>::from_data(
-            TensorData::new(values, [rows, matrix.dim()]),
-            &Default::default(),
-        ));
+        parts.push(Tensor::from_data(TensorData::new(values, [rows, matrix.dim()]), device));
     }
     if parts.is_empty() {
-        return Ok(Tensor::zeros([rows, 0], &Default::default()));
+        return Ok(Tensor::zeros([rows, 0], device));
     }
     Ok(Tensor::cat(parts, 1))
 }

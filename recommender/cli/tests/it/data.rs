@@ -147,6 +147,7 @@ blocks = 1
 r_min = 0.8
 r_max = 0.99
 item_embedding = false
+projector_start = "normal"
 
 [objective]
 dim_weights = [1.0, 1.0]

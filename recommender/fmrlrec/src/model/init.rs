@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Standard deviation of fresh weights; draws past two of them are drawn again (paper's code).
-const STD: f64 = 0.02;
+pub(super) const STD: f64 = 0.02;
 
 /// Draws parameters for one model.
 pub struct Init<'d, B: Backend> {

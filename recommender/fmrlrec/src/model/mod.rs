@@ -15,15 +15,17 @@ pub mod dropout;
 pub mod init;
 pub mod lru;
 pub mod nested;
+pub mod principal;
 
 use crate::config::ModelConfig;
-use crate::ops::NestedBackend;
+use crate::ops::{NestedBackend, host_values};
 use block::Block;
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use dropout::Dropout;
 use init::Init;
 use lru::Complex;
+use principal::principal_directions;
 use std::ops::Range;
 
 /// Linear map from the frozen item features to item vectors.
@@ -77,13 +79,7 @@ pub struct HiddenState<B: Backend>(pub Vec<Complex<B>>);
 
 impl<B: Backend> FmrlRec<B> {
     /// Fresh weights for `items` items (PAD not counted) with features of width `feature_dim`.
-    pub fn new(
-        config: &ModelConfig,
-        feature_dim: usize,
-        items: usize,
-        seed: u64,
-        device: &B::Device,
-    ) -> FmrlRec<B> {
+    pub fn new(config: &ModelConfig, feature_dim: usize, items: usize, seed: u64, device: &B::Device) -> FmrlRec<B> {
         let mut init = Init::new(seed, device);
         let dims = &config.nesting_dims;
         let largest = config.largest_dim();
@@ -115,6 +111,26 @@ impl<B: Backend> FmrlRec<B> {
             item_embedding: self.item_embedding.as_ref().map(|all| Param::from_tensor(all.val().narrow(1, 0, dim))),
             blocks: self.blocks.iter().map(|block| block.slice(dim)).collect(),
         }
+    }
+
+    /// Starts the projector from the features' principal directions, the leading ones in the leading
+    /// columns, as large together as fresh weights would make them. Rows past the features' width
+    /// stay as they are.
+    ///
+    /// # Shapes
+    /// `features` `[n + 1, f]`.
+    pub fn start_from_principal_directions(&mut self, features: &Tensor<B, 2>, seed: u64) {
+        let Some(projector) = &mut self.projector else { return };
+        let [largest, f] = projector.weight.dims();
+        let values: Vec<f32> = host_values(features.clone());
+        // Row 0 is PAD and has no features.
+        let (directions, variances) = principal_directions(&values[f..], f, largest, seed);
+        let mut weight: Vec<f32> = host_values(projector.weight.val());
+        let mean = variances.iter().sum::<f64>() / variances.len() as f64;
+        let scale = init::STD / mean.sqrt().max(1e-12);
+        weight.iter_mut().zip(&directions).for_each(|(weight, value)| *weight = (scale * value) as f32);
+        let device = features.device();
+        projector.weight = Param::from_tensor(Tensor::from_data(TensorData::new(weight, [largest, f]), &device));
     }
 
     /// State before the first token.

@@ -77,10 +77,8 @@ impl<B: NestedBackend, C: CheckpointStrategy> NestedBackend for Autodiff<B, C> {
         objective: &Objective,
     ) -> LossAndGrads<Self> {
         let products = factored.as_ref().map(|slices| slices.products.clone());
-        let factored = factored.map(|slices| Factored {
-            products: slices.products.primitive,
-            features: slices.features.primitive,
-        });
+        let factored = factored
+            .map(|slices| Factored { products: slices.products.primitive, features: slices.features.primitive });
         let values = (x.primitive.clone(), table.primitive.clone());
         let result = B::nested_cross_entropy(values.0, values.1, factored, labels, objective);
         let (dx, dtable, dfactored) = (result.dx, result.dtable, result.dfactored);

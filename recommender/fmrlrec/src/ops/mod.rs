@@ -2,19 +2,22 @@
 //! its backward. Tensor operations would take 10 times as long for the scan and materialise
 //! dims x positions x items for the loss.
 //!
-//! They compute on host slices, in f32, or in f64 where the tensors are. On CPU that is where the
-//! tensors live. Another backend implements [`NestedBackend`] with kernels of its own; the autodiff
-//! side stays as it is.
+//! On CPU they compute on host slices, where the tensors live, in f32 or f64. Any other backend gets
+//! [`portable`] tensor operations, and a GPU a kernel for the scan; the autodiff side stays as it is.
 
 mod autodiff;
 mod cross_entropy;
+#[cfg(feature = "cuda")]
+mod cube;
 mod exp;
+pub mod portable;
 mod product;
 mod real;
 mod scan;
 mod softmax;
 
 pub use cross_entropy::{CrossEntropy, Objective, Scoring, nested_cross_entropy};
+pub(crate) use product::{Matrix, multiply_add};
 pub use product::{add_slice_scores, slices};
 pub use real::Real;
 pub use scan::{lru_scan, lru_scan_backward};
@@ -30,7 +33,9 @@ pub trait NestedBackend: Backend {
     ///
     /// # Shapes
     /// `u` `[t, 2 d]` (real parts, then imaginary), `lambda` `[2, d]`, `keep` `[t]` -> `[t, 2 d]`.
-    fn lru_scan(u: FloatTensor<Self>, lambda: FloatTensor<Self>, keep: &[f32]) -> FloatTensor<Self>;
+    fn lru_scan(u: FloatTensor<Self>, lambda: FloatTensor<Self>, keep: &[f32]) -> FloatTensor<Self> {
+        portable::lru_scan::<Self>(u, lambda, keep)
+    }
 
     /// Gradients of [`NestedBackend::lru_scan`] for `u` and `lambda`, from its output `h` and the
     /// output's gradient, both `[t, 2 d]`.
@@ -39,7 +44,9 @@ pub trait NestedBackend: Backend {
         lambda: FloatTensor<Self>,
         keep: &[f32],
         grad: FloatTensor<Self>,
-    ) -> [FloatTensor<Self>; 2];
+    ) -> [FloatTensor<Self>; 2] {
+        portable::lru_scan_backward::<Self>(h, lambda, keep, grad)
+    }
 
     /// Cross entropy over all dims with its gradients: forming them together costs less than keeping
     /// what a later backward would need.
@@ -52,7 +59,9 @@ pub trait NestedBackend: Backend {
         factored: Option<Factored<Self>>,
         labels: &[u32],
         objective: &Objective,
-    ) -> LossAndGrads<Self>;
+    ) -> LossAndGrads<Self> {
+        portable::nested_cross_entropy::<Self>(x, table, factored, labels, objective)
+    }
 }
 
 /// The slices whose table columns are not formed.

@@ -22,21 +22,21 @@ pub fn add_slice_scores<T: Real>(x: &[T], table: &[T], width: usize, slice: &Ran
 
 /// A strided view.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a, T> {
-    pub(super) data: &'a [T],
-    pub(super) rows: usize,
-    pub(super) cols: usize,
-    pub(super) row_stride: usize,
-    pub(super) col_stride: usize,
+pub(crate) struct Matrix<'a, T> {
+    pub(crate) data: &'a [T],
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    pub(crate) row_stride: usize,
+    pub(crate) col_stride: usize,
 }
 
 impl<'a, T> Matrix<'a, T> {
     /// Columns `cut` of a row-major matrix whose rows are `stride` apart.
-    pub(super) fn columns(data: &'a [T], rows: usize, stride: usize, cut: &Range<usize>) -> Matrix<'a, T> {
+    pub(crate) fn columns(data: &'a [T], rows: usize, stride: usize, cut: &Range<usize>) -> Matrix<'a, T> {
         Matrix { data: &data[cut.start..], rows, cols: cut.len(), row_stride: stride, col_stride: 1 }
     }
 
-    pub(super) fn transposed(self) -> Matrix<'a, T> {
+    pub(crate) fn transposed(self) -> Matrix<'a, T> {
         Matrix {
             data: self.data,
             rows: self.cols,
@@ -53,7 +53,7 @@ impl<'a, T> Matrix<'a, T> {
 
 /// `out += a b`, `out` row-major with rows `out_stride` apart. One thread: callers split the rows.
 #[allow(unsafe_code)]
-pub(super) fn multiply_add<T: Real>(a: Matrix<'_, T>, b: Matrix<'_, T>, out: &mut [T], out_stride: usize) {
+pub(crate) fn multiply_add<T: Real>(a: Matrix<'_, T>, b: Matrix<'_, T>, out: &mut [T], out_stride: usize) {
     if a.rows == 0 || b.cols == 0 || a.cols == 0 {
         return;
     }

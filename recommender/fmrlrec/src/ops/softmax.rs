@@ -85,7 +85,10 @@ pub(super) fn scale_and_distil<T: Real>(values: &mut [T], teacher: &[T], scale: 
             if share == T::ZERO {
                 values.iter_mut().for_each(|value| *value = *value * scale);
             } else {
-                values.iter_mut().zip(teacher).for_each(|(value, teacher)| *value = scale * (*value - share * *teacher));
+                values
+                    .iter_mut()
+                    .zip(teacher)
+                    .for_each(|(value, teacher)| *value = scale * (*value - share * *teacher));
             }
         },
     );

@@ -9,7 +9,9 @@ use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use fmrlrec::model::dropout::Dropout;
 use fmrlrec::model::{FmrlRec, gather};
 use fmrlrec::ops::{NestedBackend, Objective, Real, host_values};
-use fmrlrec::{AdamW, AdamWConfig, Cpu, CpuTraining, DecayRule, ModelConfig, load_params, named_params};
+use fmrlrec::{
+    AdamW, AdamWConfig, Cpu, CpuTraining, DecayRule, ModelConfig, ProjectorStart, load_params, named_params,
+};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -55,9 +57,11 @@ impl Fixture {
         let file = SafeTensors::deserialize(&self.0).expect("the fixture is whole");
         let view = file.tensor(name).unwrap_or_else(|_| panic!("the fixture has {name}"));
         let values = match view.dtype() {
-            Dtype::F32 => {
-                view.data().chunks_exact(4).map(|b| T::from_f64(f32::from_le_bytes(b.try_into().unwrap()).into())).collect()
-            }
+            Dtype::F32 => view
+                .data()
+                .chunks_exact(4)
+                .map(|b| T::from_f64(f32::from_le_bytes(b.try_into().unwrap()).into()))
+                .collect(),
             Dtype::F64 => {
                 view.data().chunks_exact(8).map(|b| T::from_f64(f64::from_le_bytes(b.try_into().unwrap()))).collect()
             }
@@ -106,7 +110,14 @@ fn expected<T: Real>(fixture: &Fixture, prefix: &str, ours: &str) -> Vec<T> {
 }
 
 fn model<T: Real>(fixture: &Fixture, blocks: usize) -> FmrlRec<CpuTraining> {
-    let config = ModelConfig { nesting_dims: DIMS.to_vec(), blocks, r_min: 0.0, r_max: 0.9, item_embedding: false };
+    let config = ModelConfig {
+        nesting_dims: DIMS.to_vec(),
+        blocks,
+        r_min: 0.0,
+        r_max: 0.9,
+        item_embedding: false,
+        projector_start: ProjectorStart::Normal,
+    };
     let model = FmrlRec::<CpuTraining>::new(&config, 11, 20, 1, &Default::default());
     let mut params = named_params::<T, _, _>(&model);
     for (name, param) in &mut params {
@@ -116,7 +127,8 @@ fn model<T: Real>(fixture: &Fixture, blocks: usize) -> FmrlRec<CpuTraining> {
 }
 
 fn features<T: Real, B: Backend>(fixture: &Fixture) -> Tensor<B, 2> {
-    let ((_, text), (_, image)): ((_, Vec<T>), (_, Vec<T>)) = (fixture.floats("item_text"), fixture.floats("item_image"));
+    let ((_, text), (_, image)): ((_, Vec<T>), (_, Vec<T>)) =
+        (fixture.floats("item_text"), fixture.floats("item_image"));
     let mut rows = vec![T::ZERO; 11];
     for item in 0..20 {
         rows.extend_from_slice(&text[item * 6..][..6]);

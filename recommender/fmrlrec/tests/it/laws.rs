@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, TensorData};
 use fmrlrec::model::dropout::Dropout;
 use fmrlrec::model::{FmrlRec, gather};
 use fmrlrec::ops::host_values;
-use fmrlrec::{Batch, Cpu, ModelConfig, load_params, named_params, pack_histories};
+use fmrlrec::{Batch, Cpu, ModelConfig, ProjectorStart, load_params, named_params, pack_histories};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -13,7 +13,14 @@ const ITEMS: u32 = 12;
 
 /// A model whose every weight is large enough to matter, biases and imaginary parts included.
 fn model(dims: &[usize], blocks: usize, seed: u64) -> (FmrlRec<Cpu>, Tensor<Cpu, 2>) {
-    let config = ModelConfig { nesting_dims: dims.to_vec(), blocks, r_min: 0.3, r_max: 0.95, item_embedding: false };
+    let config = ModelConfig {
+        nesting_dims: dims.to_vec(),
+        blocks,
+        r_min: 0.3,
+        r_max: 0.95,
+        item_embedding: false,
+        projector_start: ProjectorStart::Normal,
+    };
     let model = FmrlRec::<Cpu>::new(&config, 5, ITEMS as usize, seed, &Default::default());
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut params = named_params::<f32, _, _>(&model);
@@ -73,7 +80,7 @@ proptest! {
     fn recurrence_folding_steps_is_the_forward_pass(dims in dims(), blocks in 1usize..3, seed in 0u64..1000, history in prop::collection::vec(1..=ITEMS, 1..30)) {
         let (model, table) = model(&dims, blocks, seed);
         let width = *dims.last().unwrap();
-        let full = forward(&model, &table, &pack(&[history.clone()]));
+        let full = forward(&model, &table, &pack(std::slice::from_ref(&history)));
         let mut state = model.start(1, width, &Default::default());
         for (at, item) in history.iter().enumerate() {
             let (y, next) = model.step(gather(table.clone(), &[*item]), state);

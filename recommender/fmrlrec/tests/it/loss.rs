@@ -1,6 +1,12 @@
 //! The tiled loss against a plain one in f64, and its gradients against finite differences.
 
-use fmrlrec::ops::{Objective, Scoring, lru_scan, lru_scan_backward, nested_cross_entropy};
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Tensor, TensorData, TensorPrimitive};
+use fmrlrec::Cpu;
+use fmrlrec::ops::{
+    Factored, NestedBackend, Objective, Scoring, host_values, lru_scan, lru_scan_backward, nested_cross_entropy,
+    portable,
+};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -125,11 +131,11 @@ proptest! {
             lru_scan(u, lambda, &keep).iter().zip(&weight).map(|(h, w)| f64::from(*h) * f64::from(*w)).sum()
         };
         let (du, dlambda) = lru_scan_backward(&lru_scan(&u, &lambda, &keep), &lambda, &keep, &weight);
-        for at in 0..u.len() {
-            prop_assert!((f64::from(du[at]) - slope(&u, at, |u| value(u, &lambda))).abs() < 2e-3);
+        for (at, du) in du.iter().enumerate() {
+            prop_assert!((f64::from(*du) - slope(&u, at, |u| value(u, &lambda))).abs() < 2e-3);
         }
-        for at in 0..lambda.len() {
-            prop_assert!((f64::from(dlambda[at]) - slope(&lambda, at, |lambda| value(&u, lambda))).abs() < 2e-2);
+        for (at, dlambda) in dlambda.iter().enumerate() {
+            prop_assert!((f64::from(*dlambda) - slope(&lambda, at, |lambda| value(&u, lambda))).abs() < 2e-2);
         }
     }
 }
@@ -140,4 +146,61 @@ fn slope(values: &[f32], at: usize, f: impl Fn(&[f32]) -> f64) -> f64 {
     let (up, above) = (f(&moved), moved[at]);
     moved[at] = values[at] - 1e-2;
     (up - f(&moved)) / (f64::from(above) - f64::from(moved[at]))
+}
+
+/// Values, shape and back: both implementations on the CPU backend.
+fn tensor(values: &[f32], columns: usize) -> FloatTensor<Cpu> {
+    let data = TensorData::new(values.to_vec(), [values.len() / columns, columns]);
+    Tensor::<Cpu, 2>::from_data(data, &Default::default()).into_primitive().tensor()
+}
+
+fn values(tensor: FloatTensor<Cpu>) -> Vec<f32> {
+    host_values(Tensor::<Cpu, 2>::from_primitive(TensorPrimitive::Float(tensor)))
+}
+
+fn close(a: FloatTensor<Cpu>, b: FloatTensor<Cpu>, tolerance: f32) {
+    let (a, b) = (values(a), values(b));
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(&b).for_each(|(a, b)| assert!((a - b).abs() <= tolerance, "{a} and {b}"));
+}
+
+#[test]
+fn portable_scan_agrees_with_the_host_one() {
+    let d = 3;
+    for t in [1, 2, 7, 33] {
+        let (u, grad) = (random(1, t * 2 * d), random(2, t * 2 * d));
+        let lambda: Vec<f32> = random(3, 2 * d).iter().map(|value| value * 0.7).collect();
+        let keep: Vec<f32> = (0..t).map(|at| if at % 9 == 0 || at == 4 { 0.0 } else { 1.0 }).collect();
+        let h = Cpu::lru_scan(tensor(&u, 2 * d), tensor(&lambda, d), &keep);
+        close(h.clone(), portable::lru_scan::<Cpu>(tensor(&u, 2 * d), tensor(&lambda, d), &keep), 1e-5);
+        let host = Cpu::lru_scan_backward(h.clone(), tensor(&lambda, d), &keep, tensor(&grad, 2 * d));
+        let portable = portable::lru_scan_backward::<Cpu>(h, tensor(&lambda, d), &keep, tensor(&grad, 2 * d));
+        host.into_iter().zip(portable).for_each(|(a, b)| close(a, b, 1e-4));
+    }
+}
+
+#[test]
+fn portable_loss_agrees_with_the_host_one() {
+    let (p, items, f) = (20, 5000, 6);
+    let labels: Vec<u32> = (0..p as u32).map(|at| at * 211 % items as u32).collect();
+    let objective = Objective { dims: vec![2, 5, 9], weights: vec![0.5, 0.2, 0.3], distillation: 0.3 };
+    for columns in [9, 5, 2] {
+        let slices = objective.dims.iter().filter(|dim| **dim > columns).count();
+        let inputs = || {
+            let factored = (slices > 0).then(|| Factored {
+                products: tensor(&random(3, p * slices * f), slices * f),
+                features: tensor(&random(4, items * f), f),
+            });
+            (tensor(&random(1, p * columns), columns), tensor(&random(2, items * columns), columns), factored)
+        };
+        let (x, table, factored) = inputs();
+        let host = Cpu::nested_cross_entropy(x, table, factored, &labels, &objective);
+        let (x, table, factored) = inputs();
+        let portable = portable::nested_cross_entropy::<Cpu>(x, table, factored, &labels, &objective);
+        close(host.loss, portable.loss, 1e-5);
+        close(host.dx, portable.dx, 1e-5);
+        close(host.dtable, portable.dtable, 1e-6);
+        assert_eq!(host.dfactored.is_some(), portable.dfactored.is_some());
+        host.dfactored.into_iter().zip(portable.dfactored).for_each(|(a, b)| close(a, b, 1e-5));
+    }
 }

@@ -4,8 +4,8 @@ use feature_store::{
     EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, write_snapshot,
 };
 use fmrlrec::{
-    Bundle, EarlyStopping, EpochLine, ModelConfig, ObjectiveConfig, OptimizerConfig, Split, TrainConfig, TrainError, TrainObserver,
-    evaluate, train,
+    Bundle, Device, EarlyStopping, EpochLine, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart, Split,
+    TrainConfig, TrainError, TrainObserver, evaluate, train,
 };
 use std::path::Path;
 
@@ -54,7 +54,14 @@ fn config() -> TrainConfig {
         max_len: 8,
         batch_positions: 100,
         dropout: 0.1,
-        model: ModelConfig { nesting_dims: vec![4, 8, 16], blocks: 1, r_min: 0.0, r_max: 0.9, item_embedding: false },
+        model: ModelConfig {
+            nesting_dims: vec![4, 8, 16],
+            blocks: 1,
+            r_min: 0.0,
+            r_max: 0.9,
+            item_embedding: false,
+            projector_start: ProjectorStart::Normal,
+        },
         objective: ObjectiveConfig { dim_weights: vec![1.0; 3], distillation: 0.0 },
         optimizer: OptimizerConfig {
             learning_rate: 0.02,
@@ -76,7 +83,7 @@ fn it_learns_and_the_bundle_says_the_same_when_opened_again() {
     let dir = tempfile::tempdir().unwrap();
     let snapshot = snapshot(&dir.path().join("snapshot"), |_| ());
     let output = dir.path().join("bundle");
-    let report = train(&snapshot, &config(), &output, false, &mut ()).unwrap();
+    let report = train(&snapshot, &config(), &output, false, Device::Cpu, &mut ()).unwrap();
     let ndcg = |at: usize| report.dims[at].metrics["ndcg@10"];
     assert!(ndcg(2) > 0.9, "the ring is learned at the largest dim: {}", ndcg(2));
     assert!(report.baselines.iter().all(|baseline| baseline.metrics["ndcg@10"] < ndcg(2)));
@@ -112,12 +119,12 @@ fn same_seed_same_bytes_and_resuming_gives_them_too() {
     let mut config = config();
     config.epochs = 3;
     let (first, second) = (dir.path().join("first"), dir.path().join("second"));
-    train(&snapshot, &config, &first, false, &mut ()).unwrap();
+    train(&snapshot, &config, &first, false, Device::Cpu, &mut ()).unwrap();
     let mut stops = 0;
     let mut resume = false;
     loop {
         // Stops after every third step: in the middle of epochs too.
-        match train(&snapshot, &config, &second, resume, &mut StopAt(3, Default::default())) {
+        match train(&snapshot, &config, &second, resume, Device::Cpu, &mut StopAt(3, Default::default())) {
             Ok(_) => break,
             Err(TrainError::Interrupted { checkpoint, .. }) => assert!(checkpoint.is_file()),
             Err(other) => panic!("{other}"),
@@ -138,7 +145,7 @@ fn a_damaged_bundle_is_refused_by_name() {
     let mut config = config();
     config.epochs = 1;
     let output = dir.path().join("bundle");
-    train(&snapshot, &config, &output, false, &mut ()).unwrap();
+    train(&snapshot, &config, &output, false, Device::Cpu, &mut ()).unwrap();
     let check = |file: &str, damage: &dyn Fn(Vec<u8>) -> Vec<u8>, expect: &str| {
         let whole = bytes(&output, file);
         std::fs::write(output.join(file), damage(whole.clone())).unwrap();
@@ -171,7 +178,8 @@ fn bad_configurations_and_data_are_named_before_training() {
     let check = |change: &dyn Fn(&mut TrainConfig), expect: &str| {
         let mut config = config();
         change(&mut config);
-        let message = train(&good, &config, &dir.path().join("none"), false, &mut ()).unwrap_err().to_string();
+        let message =
+            train(&good, &config, &dir.path().join("none"), false, Device::Cpu, &mut ()).unwrap_err().to_string();
         assert!(message.contains(expect), "{message} does not contain {expect}");
     };
     check(&|c| c.model.nesting_dims = vec![8, 4], "nesting_dims = [8, 4]");
@@ -183,9 +191,11 @@ fn bad_configurations_and_data_are_named_before_training() {
     check(&|c| c.early_stopping.metric = "auc".into(), "early_stopping.metric");
     check(&|c| c.features = vec!["sound".into()], "no \"sound\"; it has [\"text\", \"image\"]");
     let few = snapshot(&dir.path().join("few"), |contents| contents.interactions.retain(|row| row.timestamp_ms < 2));
-    let message = train(&few, &config(), &dir.path().join("none"), false, &mut ()).unwrap_err().to_string();
+    let message =
+        train(&few, &config(), &dir.path().join("none"), false, Device::Cpu, &mut ()).unwrap_err().to_string();
     assert!(message.contains("three interactions"), "{message}");
-    let message = train(&good, &config(), &dir.path().join("none"), true, &mut ()).unwrap_err().to_string();
+    let message =
+        train(&good, &config(), &dir.path().join("none"), true, Device::Cpu, &mut ()).unwrap_err().to_string();
     assert!(message.contains("none.checkpoint.safetensors"), "{message}");
 }
 
@@ -200,7 +210,7 @@ fn python_reads_the_weights() {
     let mut config = config();
     config.epochs = 1;
     let output = dir.path().join("bundle");
-    train(&snapshot, &config, &output, false, &mut ()).unwrap();
+    train(&snapshot, &config, &output, false, Device::Cpu, &mut ()).unwrap();
     let script = "import sys; from safetensors.numpy import load_file; w = load_file(sys.argv[1]); \
                   t = load_file(sys.argv[2]); assert w['projector.weight'].shape == (16, 48); \
                   assert t['features'].shape == (25, 16); \
@@ -211,4 +221,14 @@ fn python_reads_the_weights() {
         .output()
         .unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_program_without_cuda_says_how_to_get_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = snapshot(dir.path(), |_| ());
+    let message =
+        train(&snapshot, &config(), &dir.path().join("none"), false, Device::Cuda, &mut ()).unwrap_err().to_string();
+    assert!(message.contains("--features cuda") && message.contains("--device cpu"), "{message}");
 }

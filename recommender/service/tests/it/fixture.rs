@@ -5,7 +5,9 @@ use feature_store::{
     EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, UserStateStore,
     write_snapshot,
 };
-use fmrlrec::{Bundle, EarlyStopping, ModelConfig, ObjectiveConfig, OptimizerConfig, TrainConfig, train};
+use fmrlrec::{
+    Bundle, Device, EarlyStopping, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart, TrainConfig, train,
+};
 use service::{ServiceConfig, ServiceError};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -74,7 +76,7 @@ pub(crate) fn bundle_dir() -> &'static Path {
         let dir = tempfile::tempdir().unwrap();
         let snapshot = snapshot(&dir.path().join("snapshot"));
         let bundle = dir.path().join("bundle");
-        train(&snapshot, &train_config(), &bundle, false, &mut ()).unwrap();
+        train(&snapshot, &train_config(), &bundle, false, Device::Cpu, &mut ()).unwrap();
         (dir, bundle)
     });
     path
@@ -120,7 +122,14 @@ fn train_config() -> TrainConfig {
         max_len: MAX_HISTORY,
         batch_positions: 100,
         dropout: 0.1,
-        model: ModelConfig { nesting_dims: DIMS.to_vec(), blocks: 1, r_min: 0.0, r_max: 0.9, item_embedding: false },
+        model: ModelConfig {
+            nesting_dims: DIMS.to_vec(),
+            blocks: 1,
+            r_min: 0.0,
+            r_max: 0.9,
+            item_embedding: false,
+            projector_start: ProjectorStart::Normal,
+        },
         objective: ObjectiveConfig { dim_weights: vec![1.0; DIMS.len()], distillation: 0.0 },
         optimizer: OptimizerConfig {
             learning_rate: 0.02,

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Seconds and memory of a training step at the paper's shapes (batch 32, 50 positions, 12,101 items,
+# 2,048 feature columns, one block), beside PyTorch on the same machine: implementations in turns,
+# TURNS rounds, medians and ratios as a Markdown table.
+#
+#   recommender/fmrlrec/benches/training_cost.sh [TURNS=3] [THREADS=1] [STEPS=5]
+#
+# Needs Python 3 with venv; installs CPU PyTorch from PyPI into target/bench-python.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
+turns="${1:-3}" threads="${2:-1}" steps="${3:-5}"
+venv=target/bench-python
+if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
+    python3 -m venv --clear "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check torch numpy
+fi
+cargo build --release --workspace --examples --quiet
+results="$(mktemp)"
+trap 'rm -f "$results"' EXIT
+export RAYON_NUM_THREADS="$threads"
+for dims in 8,16,32,64,128 8,16,32,64,128,256 8,16,32,64,128,256,512,1024; do
+    for _ in $(seq "$turns"); do
+        target/release/examples/training_cost dims="$dims" steps="$steps" >>"$results"
+        for variant in prefix padded; do
+            "$venv/bin/python" recommender/fmrlrec/benches/training_cost.py "$variant" dims="$dims" \
+                steps="$steps" threads="$threads" >>"$results"
+        done
+    done
+done
+"$venv/bin/python" - "$results" "$threads" <<'PYTHON'
+import collections, json, statistics, sys
+groups = collections.defaultdict(list)
+for line in open(sys.argv[1]):
+    row = json.loads(line)
+    groups[(row["dims"][-1], row["implementation"])].append(row)
+print(f"threads: {sys.argv[2]}")
+print("| dims | implementation | CPU s a step (min to max) | wall s | peak MiB | CPU, times ours |")
+print("|---|---|---|---|---|---|")
+for (dim, name), rows in groups.items():
+    middle = lambda key, rows=rows: statistics.median(row[key] for row in rows)
+    cpu = [row["cpu_s"] for row in rows]
+    ours = statistics.median(row["cpu_s"] for row in groups[(dim, "this repository")])
+    print(f"| 8..{dim} | {name} | {middle('cpu_s'):.2f} ({min(cpu):.2f} to {max(cpu):.2f}) | {middle('wall_s'):.2f} "
+          f"| {middle('peak_mib'):.0f} | {middle('cpu_s') / ours:.1f} |")
+PYTHON
