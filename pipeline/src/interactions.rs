@@ -58,7 +58,8 @@ pub(crate) fn without_row_error(tables: &Tables, config: &InteractionsConfig, ke
         Ok((path, place)) => BuildError::input(
             path,
             format!(
-                "{place} has item {key:?}, which items.sql gives no row; add it to the catalogue, or set items.without_row to \"keep\""
+                "{place} has item {key:?}, which items.sql gives no row; add it to the catalogue, \
+                 or set items.without_row to \"keep\""
             ),
         ),
         Err(error) => error,

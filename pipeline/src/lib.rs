@@ -24,6 +24,7 @@ mod provided;
 mod sequences;
 mod tables;
 mod template;
+mod text_file;
 
 pub use build::{Progress, build};
 pub use config::{

@@ -11,6 +11,7 @@
 //! of a file with another separator.
 
 use crate::BuildError;
+use crate::text_file::read_text;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use feature_store::MAX_KEY_BYTES;
 use std::collections::HashMap;
@@ -25,12 +26,12 @@ const SHOWN_CHARS: usize = 40;
 /// # Errors
 /// The first line that is blank, has no items, repeats a user, or has a key that is none.
 pub(crate) fn read_sequences(path: &Path) -> Result<RecordBatch, BuildError> {
-    let bytes = std::fs::read(path).map_err(BuildError::io(path))?;
-    let text = utf8(&bytes).map_err(|reason| BuildError::input(path, reason))?;
-    let rows = Rows::parse(text).map_err(|reason| BuildError::input(path, reason))?;
+    let text = read_text(path)?;
+    let refuse = |reason| BuildError::input(path, reason);
+    let rows = Rows::parse(&text).map_err(refuse)?;
     let columns: Vec<(&str, ArrayRef)> = vec![
-        ("user", Arc::new(keys("users", &rows.users).map_err(|reason| BuildError::input(path, reason))?)),
-        ("item", Arc::new(keys("items", &rows.items).map_err(|reason| BuildError::input(path, reason))?)),
+        ("user", Arc::new(keys("users", &rows.users).map_err(refuse)?)),
+        ("item", Arc::new(keys("items", &rows.items).map_err(refuse)?)),
         ("position", Arc::new(Int64Array::from(rows.positions))),
         ("line", Arc::new(Int64Array::from(rows.lines))),
     ];
@@ -107,15 +108,6 @@ fn shown(value: &str) -> String {
     }
 }
 
-/// The text without a byte order mark.
-fn utf8(bytes: &[u8]) -> Result<&str, String> {
-    let text = std::str::from_utf8(bytes).map_err(|e| {
-        let line = 1 + bytes[..e.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-        format!("line {line} is not UTF-8; save the file as UTF-8")
-    })?;
-    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
-}
-
 /// A column of keys. The array's offsets are 32 bits wide, and building one that is too long panics.
 fn keys(what: &str, keys: &[&str]) -> Result<StringArray, String> {
     let bytes: usize = keys.iter().map(|key| key.len()).sum();
@@ -146,11 +138,5 @@ mod tests {
     fn long_values_are_cut_between_characters() {
         assert_eq!(shown(&"ä".repeat(40)), "ä".repeat(40));
         assert_eq!(shown(&"ä".repeat(41)), format!("{}...", "ä".repeat(40)));
-    }
-
-    #[test]
-    fn a_byte_order_mark_is_no_part_of_a_key() {
-        assert_eq!(utf8("\u{feff}1 2".as_bytes()).unwrap(), "1 2");
-        assert!(utf8(b"1 2\n2 \xff\n").unwrap_err().starts_with("line 2 is not UTF-8"));
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::config::{TableConfig, TableFormat};
 use crate::sequences::read_sequences;
+use crate::text_file::read_text;
 use crate::{BuildError, key_order};
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::{cast, concat_batches};
@@ -19,7 +20,8 @@ use std::sync::Arc;
 /// Column that counts the rows of a source file from 0.
 pub(crate) const SOURCE_ROW: &str = "source_row";
 
-/// A quote character that quotes nothing: no UTF-8 text holds this byte.
+/// A quote character that quotes nothing: no UTF-8 text holds this byte. The engine cannot be told
+/// that there is no quoting.
 const NO_QUOTE: u8 = 0xff;
 
 /// The registered tables.
@@ -153,6 +155,8 @@ pub(crate) async fn read_table(
             read_delimited(context, path, options).await.map_err(|e| unreadable(path, "CSV", &e))?
         }
         TableFormat::Tsv => {
+            // Refused here where it is not UTF-8: such a file could hold the quote character.
+            read_text(path)?;
             let options = CsvReadOptions::new().delimiter(b'\t').quote(NO_QUOTE);
             read_delimited(context, path, options).await.map_err(|e| unreadable(path, "TSV", &e))?
         }

@@ -47,7 +47,8 @@ fn project() -> Project {
 
 #[test]
 fn the_order_of_a_line_is_the_order_and_the_position_is_the_time() {
-    let snapshot = project().snapshot();
+    let project = project();
+    let snapshot = project.snapshot();
     assert_eq!(snapshot.users().unwrap(), ["2", "10", "ann"], "in the order of keys, not of lines");
     assert_eq!(snapshot.sequences().unwrap(), [vec![2, 1, 2], vec![3, 1], vec![1]]);
     let times: Vec<i64> = snapshot.interactions().unwrap().iter().map(|row| row.timestamp_ms).collect();
@@ -86,7 +87,8 @@ fn the_sequences_can_be_the_catalogue() {
 
 #[test]
 fn the_k_core_keeps_order_and_positions() {
-    let snapshot = project().with("min_user = 1", "min_user = 2").with("min_item = 1", "min_item = 2").snapshot();
+    let project = project().with("min_user = 1", "min_user = 2").with("min_item = 1", "min_item = 2");
+    let snapshot = project.snapshot();
     // User ann has one item and x one user; then user 10 has one item left.
     assert_eq!(snapshot.users().unwrap(), ["2"]);
     let rows = snapshot.interactions().unwrap();
@@ -102,7 +104,8 @@ fn items_without_a_row_are_kept_and_counted_or_refused() {
     refused(&with_unknown(project()), &["sequences.txt", "line 2", "\"77\"", "items.sql", "items.without_row"]);
     let line = "without_row = \"refuse\"";
     for kept in ["without_row = \"keep\"", ""] {
-        let snapshot = with_unknown(project()).with(line, kept).snapshot();
+        let project = with_unknown(project()).with(line, kept);
+        let snapshot = project.snapshot();
         let unknown = snapshot.items().unwrap().remove(2);
         assert_eq!((unknown.key.as_str(), unknown.title.as_str(), unknown.text.as_str()), ("77", "77", ""));
         assert_eq!(snapshot.manifest.notes["items.without_row"], 1);
@@ -140,6 +143,9 @@ fn bytes_that_are_no_text_are_named() {
     let project = project();
     project.write("sequences.txt", b"1 9\n2 \xff9\n");
     refused(&project, &["sequences.txt", "line 2", "UTF-8"]);
+    let project = self::project();
+    project.write("items.tsv", [ITEMS.as_bytes(), b"z\t\xffA\tbar\xff\n"].concat());
+    refused(&project, &["items.tsv", "line 5", "UTF-8"]);
 }
 
 #[test]
