@@ -3,10 +3,10 @@
 use crate::BuildError;
 use crate::cache::EmbeddingCache;
 use crate::catalogue::catalogue;
-use crate::config::{BuildConfig, FeatureConfig, FeatureSource};
+use crate::config::{BuildConfig, FeatureConfig, FeatureSource, WithoutRow};
 use crate::encoder::{ImageEncoder, TextEncoder};
 use crate::features::{Notes, image_block, text_block};
-use crate::interactions::interactions;
+use crate::interactions::{interactions, without_row_error};
 use crate::provided::provided_block;
 use crate::tables::Tables;
 use feature_store::{FeatureBlock, Item, Manifest, SnapshotContents, SourceFile, sha256_file, write_snapshot};
@@ -64,11 +64,14 @@ async fn run(
 
     stage(progress, "items", 0);
     let (items, without_row) = catalogue(&tables, &config.items, &kept.items).await?;
+    if let (Some(WithoutRow::Refuse), Some(key)) = (config.items.without_row, without_row.first()) {
+        return Err(without_row_error(&tables, &config.interactions, key));
+    }
     stage(progress, "items", 1);
 
     let mut notes = Notes::new();
     notes.insert("interactions.read".to_owned(), kept.read);
-    notes.insert("items.without_row".to_owned(), without_row);
+    notes.insert("items.without_row".to_owned(), without_row.len() as u64);
     let mut features = Vec::new();
     for feature in &config.features {
         features.push(block(config, feature, base_dir, &items, &mut sources, &mut notes, progress).await?);

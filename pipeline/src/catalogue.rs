@@ -11,13 +11,13 @@ use std::collections::HashMap;
 /// What the `items` query is called in errors.
 const QUERY: &str = "items.sql";
 
-/// The items of a vocabulary in its order, and how many the query had no row for: those are called
-/// by their key and have no text.
+/// The items of a vocabulary in its order, and the keys the query had no row for: those items are
+/// called by their key and have no text.
 pub(crate) async fn catalogue(
     tables: &Tables,
     config: &ItemsConfig,
     keys: &[String],
-) -> Result<(Vec<Item>, u64), BuildError> {
+) -> Result<(Vec<Item>, Vec<String>), BuildError> {
     let template = Template::parse(&config.text_template)?;
     let rows = tables.query(QUERY, &config.sql).await?;
     let item = column(&rows, "item", QUERY)?;
@@ -27,10 +27,10 @@ pub(crate) async fn catalogue(
         .map(|name| column(&rows, name, "items.text_template"))
         .collect::<Result<Vec<StringArray>, _>>()?;
     let row_of = row_of_key(&item)?;
-    let mut without_row = 0;
+    let mut without_row = Vec::new();
     let items = keys.iter().map(|key| match row_of.get(key.as_str()) {
         None => {
-            without_row += 1;
+            without_row.push(key.clone());
             Item { key: key.clone(), title: key.clone(), text: String::new() }
         }
         Some(&row) => {

@@ -26,15 +26,16 @@ pub struct BuildConfig {
     pub k_core: KCoreConfig,
     /// What items are called and what their text is.
     pub items: ItemsConfig,
-    /// The feature matrices, in the order the model concatenates them.
+    /// The feature matrices, in the order the model concatenates them. `[]` makes a Snapshot of ids
+    /// and interactions alone.
     pub features: Vec<FeatureConfig>,
 }
 
 /// One source table, queried by its name.
 ///
-/// A CSV file has a header and commas. A column whose every value is an integer as a program prints
-/// it is an integer column, else decimal, else text: keys with leading zeros stay as they are. An
-/// empty field is null. Every table gets the column `source_row`: its rows counted from 0.
+/// A CSV or TSV file has a header. A column whose every value is an integer as a program prints it is
+/// an integer column, else decimal, else text: keys with leading zeros stay as they are. An empty
+/// field is null. Every table gets the column `source_row`: its rows counted from 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableConfig {
@@ -50,13 +51,23 @@ pub struct TableConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TableFormat {
-    /// Comma-separated text with a header.
+    /// Comma-separated text with a header; a value in double quotes may hold commas and line ends.
     Csv,
+    /// Tab-separated text with a header. There is no quoting: a quote is a character like others.
+    Tsv,
+    /// One line a user: the user's key, then item keys, oldest first, single spaces between them. A
+    /// table with a row an interaction: `user` and `item` (text), `position` (of the item in its
+    /// line, from 1) and `line` (from 1).
+    Sequences,
     /// Apache Parquet.
     Parquet,
 }
 
 /// The table of interactions and its columns. Every row is an interaction.
+///
+/// A table of the format `sequences` has no times. There `timestamp = "position"` with the unit `ms`
+/// keeps the order of each line: the first item of every user is at 1 ms, the second at 2 ms, so
+/// times of different users do not compare.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InteractionsConfig {
@@ -104,6 +115,19 @@ pub struct ItemsConfig {
     /// The item's text: `{column}` is the column's value. Where it is null or empty, the words that
     /// follow it up to the next `{column}` are left out too.
     pub text_template: String,
+    /// What becomes of an item of the interactions that `sql` gives no row. Left out, it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_row: Option<WithoutRow>,
+}
+
+/// What becomes of an item that the catalogue has no row for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WithoutRow {
+    /// It is called by its key, has no text, and is counted in the manifest as `items.without_row`.
+    Keep,
+    /// The build ends with an error that names it.
+    Refuse,
 }
 
 /// One feature matrix: a name, a type on disk, and exactly one of `text_encoder`, `image_encoder`
@@ -193,9 +217,6 @@ impl BuildConfig {
     pub(crate) fn validate(&self) -> Result<(), BuildError> {
         if self.tables.is_empty() {
             return Err(BuildError::config("tables", "is empty; name at least the table of interactions"));
-        }
-        if self.features.is_empty() {
-            return Err(BuildError::config("features", "is empty; the model needs at least one feature matrix"));
         }
         for (field, value) in [("k_core.min_user", self.k_core.min_user), ("k_core.min_item", self.k_core.min_item)] {
             if value == 0 {

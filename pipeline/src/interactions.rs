@@ -48,6 +48,24 @@ pub(crate) async fn interactions(
     Ok(ordered(&k_core(rows, core).await?, read))
 }
 
+/// Why an item that the catalogue has no row for ends the build, and where it is first met.
+pub(crate) fn without_row_error(tables: &Tables, config: &InteractionsConfig, key: &str) -> BuildError {
+    let first = tables.get(&config.table).and_then(|table| {
+        let row = keys(table, &config.item)?.iter().position(|found| found == Some(key));
+        Ok((&table.path, row.map_or("some row".to_owned(), |row| table.place(row))))
+    });
+    match first {
+        Ok((path, place)) => BuildError::input(
+            path,
+            format!(
+                "{place} has item {key:?}, which items.sql gives no row; add it to the catalogue, \
+                 or set items.without_row to \"keep\""
+            ),
+        ),
+        Err(error) => error,
+    }
+}
+
 /// A column of keys as text: none null, empty or overlong.
 fn keys(table: &Table, name: &str) -> Result<StringArray, BuildError> {
     let column = table.column(name)?;

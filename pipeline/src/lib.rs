@@ -21,13 +21,15 @@ mod k_core;
 mod key_order;
 mod npy;
 mod provided;
+mod sequences;
 mod tables;
 mod template;
+mod text_file;
 
 pub use build::{Progress, build};
 pub use config::{
     BuildConfig, FeatureConfig, FeatureSource, ImageEncoderConfig, InteractionsConfig, ItemsConfig, KCoreConfig,
-    TableConfig, TableFormat, TextEncoderConfig, TimestampUnit,
+    TableConfig, TableFormat, TextEncoderConfig, TimestampUnit, WithoutRow,
 };
 pub use encoder::{ImageEncoder, Runtime, TextEncoder, UnreadableImage};
 pub use error::BuildError;

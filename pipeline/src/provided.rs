@@ -93,7 +93,7 @@ async fn read_keys(feature: &FeatureConfig, keys: Option<PathBuf>) -> Result<Vec
         )
     })?;
     let rows = read_table(&context(), &path, TableFormat::Csv).await?;
-    keys_of(&Table { path, rows })
+    keys_of(&Table { path, format: TableFormat::Csv, rows })
 }
 
 fn keys_of(table: &Table) -> Result<Vec<String>, BuildError> {
@@ -128,7 +128,8 @@ async fn parquet(path: &Path, feature: &FeatureConfig, keys: Option<PathBuf>) ->
             "is given, but a Parquet file has its own column `item`; leave keys out",
         ));
     }
-    let table = Table { path: path.to_path_buf(), rows: read_table(&context(), path, TableFormat::Parquet).await? };
+    let rows = read_table(&context(), path, TableFormat::Parquet).await?;
+    let table = Table { path: path.to_path_buf(), format: TableFormat::Parquet, rows };
     debug_assert!(table.rows.column_by_name(SOURCE_ROW).is_some());
     let keys = keys_of(&table)?;
     let column = table.column("features")?;

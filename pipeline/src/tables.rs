@@ -1,14 +1,16 @@
 //! Source tables: read by DataFusion as they are, checked, typed, and registered under their names.
 //!
 //! Files are read in one partition, so that rows keep the order of the file; each table gets the
-//! column `source_row`. CSV columns are read as text and narrowed by a rule that loses nothing
+//! column `source_row`. CSV and TSV columns are read as text and narrowed by a rule that loses nothing
 //! (integer as printed, else decimal, else text), so a key such as `007` stays what it is.
 
 use crate::config::{TableConfig, TableFormat};
+use crate::sequences::read_sequences;
+use crate::text_file::read_text;
 use crate::{BuildError, key_order};
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::{cast, concat_batches};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{CsvReadOptions, DataFrame, ParquetReadOptions, SessionConfig, SessionContext};
 use std::collections::BTreeMap;
@@ -17,6 +19,10 @@ use std::sync::Arc;
 
 /// Column that counts the rows of a source file from 0.
 pub(crate) const SOURCE_ROW: &str = "source_row";
+
+/// A quote character that quotes nothing: no UTF-8 text holds this byte. The engine cannot be told
+/// that there is no quoting.
+const NO_QUOTE: u8 = 0xff;
 
 /// The registered tables.
 pub(crate) struct Tables {
@@ -29,6 +35,8 @@ pub(crate) struct Tables {
 pub(crate) struct Table {
     /// The file.
     pub(crate) path: PathBuf,
+    /// Its format.
+    pub(crate) format: TableFormat,
     /// All its rows in order, `source_row` last.
     pub(crate) rows: RecordBatch,
 }
@@ -45,7 +53,7 @@ impl Tables {
                 return Err(BuildError::config("tables", format!("{:?} is given twice; rename one", config.name)));
             }
             register(&context, &config.name, rows.clone())?;
-            tables.insert(config.name.clone(), Table { path, rows });
+            tables.insert(config.name.clone(), Table { path, format: config.format, rows });
         }
         Ok(Tables { context, tables })
     }
@@ -66,6 +74,15 @@ impl Tables {
 }
 
 impl Table {
+    /// Where a row stands in the file, for errors: `row 3`, or the line of a sequence file.
+    pub(crate) fn place(&self, row: usize) -> String {
+        let line = self.rows.column_by_name("line").filter(|_| self.format == TableFormat::Sequences);
+        match line.and_then(|line| line.as_primitive_opt::<Int64Type>()) {
+            Some(line) => format!("line {}", line.value(row)),
+            None => format!("row {}", row + 1),
+        }
+    }
+
     /// A column by name; the error lists the columns that are there.
     pub(crate) fn column(&self, name: &str) -> Result<&ArrayRef, BuildError> {
         self.rows.column_by_name(name).ok_or_else(|| {
@@ -131,8 +148,20 @@ pub(crate) async fn read_table(
     if metadata.len() == 0 {
         return Err(BuildError::input(path, "is empty; a table needs a header and at least one row"));
     }
-    let frame = open(context, path, format).await.map_err(|e| unreadable(path, format, &e))?;
-    let rows = collect(frame).await.map_err(|e| unreadable(path, format, &e))?;
+    let rows = match format {
+        TableFormat::Sequences => read_sequences(path)?,
+        TableFormat::Csv => {
+            let options = CsvReadOptions::new().newlines_in_values(true);
+            read_delimited(context, path, options).await.map_err(|e| unreadable(path, "CSV", &e))?
+        }
+        TableFormat::Tsv => {
+            // Refused here where it is not UTF-8: such a file could hold the quote character.
+            read_text(path)?;
+            let options = CsvReadOptions::new().delimiter(b'\t').quote(NO_QUOTE);
+            read_delimited(context, path, options).await.map_err(|e| unreadable(path, "TSV", &e))?
+        }
+        TableFormat::Parquet => read_parquet(context, path).await.map_err(|e| unreadable(path, "Parquet", &e))?,
+    };
     if rows.num_rows() == 0 {
         return Err(BuildError::input(path, "has columns and no row; a table needs at least one row"));
     }
@@ -142,29 +171,31 @@ pub(crate) async fn read_table(
     typed(path, &rows, format)
 }
 
-async fn open(context: &SessionContext, path: &Path, format: TableFormat) -> datafusion::error::Result<DataFrame> {
-    let absolute = std::path::absolute(path)?;
-    let name = absolute.to_string_lossy();
-    let extension = absolute.extension().map_or(String::new(), |e| format!(".{}", e.to_string_lossy()));
-    match format {
-        TableFormat::Csv => {
-            // Zero records to infer from: every column is text.
-            let options =
-                CsvReadOptions::new().schema_infer_max_records(0).newlines_in_values(true).file_extension(&extension);
-            context.read_csv(name.as_ref(), options).await
-        }
-        TableFormat::Parquet => {
-            let options = ParquetReadOptions::new().file_extension(&extension);
-            context.read_parquet(name.as_ref(), options).await
-        }
-    }
+async fn read_delimited(
+    context: &SessionContext,
+    path: &Path,
+    options: CsvReadOptions<'_>,
+) -> datafusion::error::Result<RecordBatch> {
+    let (name, extension) = engine_name(path)?;
+    // Zero records to infer from: every column is text.
+    let options = options.schema_infer_max_records(0).file_extension(&extension);
+    collect(context.read_csv(name, options).await?).await
 }
 
-fn unreadable(path: &Path, format: TableFormat, error: &datafusion::error::DataFusionError) -> BuildError {
-    let format = match format {
-        TableFormat::Csv => "CSV",
-        TableFormat::Parquet => "Parquet",
-    };
+async fn read_parquet(context: &SessionContext, path: &Path) -> datafusion::error::Result<RecordBatch> {
+    let (name, extension) = engine_name(path)?;
+    let options = ParquetReadOptions::new().file_extension(&extension);
+    collect(context.read_parquet(name, options).await?).await
+}
+
+/// A file as the engine wants it named: an absolute path, and the extension it must have.
+fn engine_name(path: &Path) -> datafusion::error::Result<(String, String)> {
+    let absolute = std::path::absolute(path)?;
+    let extension = absolute.extension().map_or(String::new(), |e| format!(".{}", e.to_string_lossy()));
+    Ok((absolute.to_string_lossy().into_owned(), extension))
+}
+
+fn unreadable(path: &Path, format: &str, error: &datafusion::error::DataFusionError) -> BuildError {
     BuildError::input(path, format!("is not readable as {format}: {}", error.strip_backtrace()))
 }
 
@@ -173,14 +204,14 @@ fn typed(path: &Path, rows: &RecordBatch, format: TableFormat) -> Result<RecordB
     let mut columns: Vec<ArrayRef> = Vec::new();
     for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
         let column = match (format, column.data_type()) {
-            (TableFormat::Csv, _) => narrowed(
+            (TableFormat::Csv | TableFormat::Tsv, _) => narrowed(
                 &text_column(column)
                     .ok_or_else(|| BuildError::input(path, format!("column `{}` is not text", field.name())))?,
             ),
-            (TableFormat::Parquet, DataType::Utf8View | DataType::LargeUtf8) => {
+            (_, DataType::Utf8View | DataType::LargeUtf8) => {
                 cast(column, &DataType::Utf8).map_err(|e| BuildError::input(path, e))?
             }
-            (TableFormat::Parquet, _) => column.clone(),
+            (TableFormat::Parquet | TableFormat::Sequences, _) => column.clone(),
         };
         fields.push(Field::new(field.name(), column.data_type().clone(), true));
         columns.push(column);

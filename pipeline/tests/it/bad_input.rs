@@ -1,21 +1,7 @@
 //! Bad input gives one sentence that names the file, field or value, and no Snapshot.
 
-use crate::support::{CONFIG, ITEMS, Project};
+use crate::support::{CONFIG, ITEMS, Project, refused};
 use pipeline::BuildConfig;
-
-fn refused(project: &Project, parts: &[&str]) {
-    let error = project.build().unwrap_err().to_string();
-    for part in parts {
-        assert!(error.contains(part), "{error:?} lacks {part:?}");
-    }
-    assert!(!error.contains('\n'), "{error:?} is more than one line");
-    let left: Vec<_> = std::fs::read_dir(project.dir.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-        .filter(|name| name.contains("snapshot"))
-        .collect();
-    assert!(left.is_empty(), "{left:?} was left behind");
-}
 
 #[test]
 fn tables() {

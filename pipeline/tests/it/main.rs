@@ -2,10 +2,12 @@
 //! beside the checkout.
 
 mod alignment;
+mod amazon;
 mod bad_input;
 mod encoders;
 mod interactions;
 mod movielens;
 mod onnx;
 mod provided;
+mod sequences;
 mod support;

@@ -1,13 +1,9 @@
 //! The real data: exact counts, and the sample in the repository.
 
-use crate::support::{shared, tree};
+use crate::support::{folder, shared, tree};
 use feature_store::{FeatureDtype, Manifest, Snapshot, write_matrix};
 use pipeline::BuildConfig;
-use std::path::{Path, PathBuf};
-
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
+use std::path::Path;
 
 fn config(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap()

@@ -106,6 +106,26 @@ impl Project {
     }
 }
 
+/// A build that gives one sentence with all of `parts`, and leaves nothing behind.
+pub(crate) fn refused(project: &Project, parts: &[&str]) {
+    let error = project.build().unwrap_err().to_string();
+    for part in parts {
+        assert!(error.contains(part), "{error:?} lacks {part:?}");
+    }
+    assert!(!error.contains('\n'), "{error:?} is more than one line");
+    let left: Vec<_> = std::fs::read_dir(project.dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name.contains("snapshot"))
+        .collect();
+    assert!(left.is_empty(), "{left:?} was left behind");
+}
+
+/// A folder of this crate.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
 /// The shared folder beside the checkout, or none with a word on stderr.
 pub(crate) fn shared(what: &str) -> Option<PathBuf> {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
