@@ -77,6 +77,9 @@ fn distances(keep: &[f32]) -> Vec<usize> {
 /// Rows moved by `step`, zeros where none come from.
 fn shift<B: Backend>(x: Tensor<B, 2>, step: usize, later: bool) -> Tensor<B, 2> {
     let [t, d] = x.dims();
+    if t <= step {
+        return x.zeros_like();
+    }
     let zeros = Tensor::zeros([step, d], (&x.device(), x.dtype()));
     if later {
         Tensor::cat(vec![zeros, x.narrow(0, 0, t - step)], 0)
