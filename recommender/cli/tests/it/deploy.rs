@@ -87,6 +87,20 @@ fn the_config_parses_and_agrees_with_ports_and_volumes() {
 }
 
 #[test]
+fn every_committed_training_config_is_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fmrlrec/configs");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let config: fmrlrec::TrainConfig = toml::from_str(&std::fs::read_to_string(&path).unwrap())
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        config.validate().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        seen += 1;
+    }
+    assert!(seen >= 5, "only {seen} configs");
+}
+
+#[test]
 fn compose_agrees_with_the_image() {
     let compose = read("deploy/compose.yaml");
     let value = |key: &str| {

@@ -57,3 +57,39 @@ fn a_checkpoint_that_does_not_fit_is_refused() {
     refuse(args, &["bundle.checkpoint.safetensors"]);
     assert!(!bundle.exists());
 }
+
+/// Rounds of `kill -9`, each at another moment after the start.
+const KILLS: u64 = 20;
+
+#[test]
+fn kill_nine_at_any_moment_leaves_a_checkpoint_to_go_on_from() {
+    let data = Data::new();
+    let snapshot = data.built("snapshot");
+    let config = data.train_config_with_epochs(400);
+    let (bundle, whole) = (data.path("bundle"), data.path("whole"));
+    let checkpoint = data.path("bundle.checkpoint.safetensors");
+    let args = ["train", "--config", text(&config), "--snapshot", text(&snapshot), "--output", text(&bundle)];
+    let resume = |checkpoint: &std::path::Path| checkpoint.exists().then_some("--resume");
+
+    let mut killed = 0;
+    for round in 0..KILLS {
+        let running = Running::start(command().args(args).args(resume(&checkpoint)));
+        // Moments spread over a run's first tenths of a second: start, steps and writes of checkpoints.
+        std::thread::sleep(Duration::from_millis(20 + round * 37 % 240));
+        running.signal("KILL");
+        let done = running.wait(LIMIT);
+        // A run may also have ended by itself; what it must not do is refuse what the last one left.
+        assert!(matches!(done.code, None | Some(0)), "round {round}: {:?} {}", done.code, done.stderr);
+        killed += u64::from(done.code.is_none());
+        if bundle.exists() {
+            fs::remove_dir_all(&bundle).unwrap();
+        }
+    }
+    assert!(killed > KILLS / 2, "only {killed} of {KILLS} runs met the signal");
+
+    succeed(args.into_iter().chain(resume(&checkpoint)));
+    succeed(["train", "--config", text(&config), "--snapshot", text(&snapshot), "--output", text(&whole)]);
+    for file in ["weights.safetensors", "item_table.safetensors", "report.json", "curves.csv"] {
+        assert_eq!(fs::read(bundle.join(file)).unwrap(), fs::read(whole.join(file)).unwrap(), "{file} differs");
+    }
+}
