@@ -1,6 +1,6 @@
 //! Why a table or a query was refused: one sentence with the value and the way out.
 
-use crate::MAX_K;
+use crate::{MAX_BATCH, MAX_K, MAX_THREADS, MAX_WITHOUT};
 
 /// A refused table or query.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -19,8 +19,8 @@ pub enum RetrievalError {
         /// The largest nesting dim.
         width: usize,
     },
-    /// A table holds NaN or an infinity.
-    #[error("row {row} of the item table holds a value that is not finite")]
+    /// A table holds NaN, an infinity, or a vector so long that scores could overflow.
+    #[error("row {row} of the item table holds a value that is not finite, or is longer than 2e37; scale the vectors")]
     Row {
         /// The row, which is the item id.
         row: usize,
@@ -52,5 +52,53 @@ pub enum RetrievalError {
         id: u32,
         /// Number of items.
         items: usize,
+    },
+    /// A query so long that a score could overflow.
+    #[error("a query of length {length:e} could overflow a score; scale it")]
+    Overflow {
+        /// The query's Euclidean length.
+        length: f64,
+    },
+    /// A batch is no whole number of queries, or has too many.
+    #[error("{values} values are not 0 to {MAX_BATCH} queries of dim {dim}", MAX_BATCH = MAX_BATCH)]
+    Batch {
+        /// Values given.
+        values: usize,
+        /// The dim asked for.
+        dim: usize,
+    },
+    /// Neither one filter for all queries nor one for each.
+    #[error("{filters} filters for {queries} queries; give one for all, or one for each")]
+    Filters {
+        /// Filters given.
+        filters: usize,
+        /// Queries given.
+        queries: usize,
+    },
+    /// A set of items was made for another table.
+    #[error("a set over {set} items does not fit {items} items; make it anew for this table")]
+    Set {
+        /// Items the set is over.
+        set: usize,
+        /// Items there are.
+        items: usize,
+    },
+    /// A list of items to leave out is too long.
+    #[error("{ids} ids to leave out are more than {MAX_WITHOUT}; put them in a Bitset", MAX_WITHOUT = MAX_WITHOUT)]
+    Without {
+        /// Ids given.
+        ids: usize,
+    },
+    /// A number of threads is 0 or too large.
+    #[error("{threads} threads are not 1 to {MAX_THREADS}", MAX_THREADS = MAX_THREADS)]
+    Threads {
+        /// Threads asked for.
+        threads: usize,
+    },
+    /// The system has no memory for a table.
+    #[error("there is no memory for a table of {values} values")]
+    Memory {
+        /// Values of the table.
+        values: usize,
     },
 }

@@ -1,0 +1,3 @@
+//! Funnel, quantised tables and IVF against exact search.
+
+fn main() {}

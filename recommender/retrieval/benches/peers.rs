@@ -1,0 +1,102 @@
+//! Our side of the comparison with other libraries: answers commands on standard input, one a line, so
+//! that `peers.py` can time us and them in turns on the same data.
+//!
+//! ```text
+//! table FILE ROWS DIM[,DIM...]     raw f32 [ROWS, last dim]; row 0 is PAD
+//! random ROWS DIM[,DIM...] SEED    the same, made here, with 256 queries
+//! queries FILE COUNT DIM           raw f32 [COUNT, DIM]
+//! run DIM BATCH THREADS K TURNS    {"ms": [one a batch], "ids": [[k ids] a query]}
+//! ```
+#![allow(clippy::print_stdout)]
+
+use rand::{Rng, SeedableRng};
+use retrieval::{Filter, NestedTable};
+use std::io::{BufRead, Write};
+use std::time::Instant;
+
+fn main() {
+    let mut bench = Bench::default();
+    for line in std::io::stdin().lock().lines() {
+        let line = line.expect("standard input is text");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let answer = match words[..] {
+            ["table", file, rows, dims] => bench.table(&floats(file), number(rows), &list(dims)),
+            ["random", rows, dims, seed] => bench.random(number(rows), &list(dims), number(seed) as u64),
+            ["queries", file, count, dim] => bench.queries(floats(file), number(count), number(dim)),
+            ["run", dim, batch, threads, k, turns] => {
+                bench.run(number(dim), number(batch), number(threads), number(k), number(turns))
+            }
+            _ => panic!("unknown command {line:?}"),
+        };
+        println!("{answer}");
+        std::io::stdout().flush().expect("standard output is open");
+    }
+}
+
+#[derive(Default)]
+struct Bench {
+    table: Option<NestedTable>,
+    queries: Vec<f32>,
+    width: usize,
+}
+
+impl Bench {
+    fn table(&mut self, values: &[f32], rows: usize, dims: &[usize]) -> String {
+        assert_eq!(values.len(), rows * dims[dims.len() - 1], "rows and dims fit the file");
+        self.table = None;
+        self.table = Some(NestedTable::new(values, dims).expect("a table"));
+        format!("{{\"rows\": {rows}}}")
+    }
+
+    fn random(&mut self, rows: usize, dims: &[usize], seed: u64) -> String {
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        let mut values = |count: usize| (0..count).map(|_| random.random_range(-1.0..1.0)).collect::<Vec<f32>>();
+        let width = dims[dims.len() - 1];
+        let (table, queries) = (values(rows * width), values(256 * width));
+        (self.queries, self.width) = (queries, width);
+        self.table(&table, rows, dims)
+    }
+
+    fn queries(&mut self, values: Vec<f32>, count: usize, dim: usize) -> String {
+        assert_eq!(values.len(), count * dim, "count and dim fit the file");
+        (self.queries, self.width) = (values, dim);
+        format!("{{\"queries\": {count}}}")
+    }
+
+    fn run(&self, dim: usize, batch: usize, threads: usize, k: usize, turns: usize) -> String {
+        let table = self.table.as_ref().expect("a table comes first");
+        let queries: Vec<f32> = self.queries.chunks_exact(self.width).flat_map(|query| &query[..dim]).copied().collect();
+        let (mut ms, mut ids) = (Vec::new(), Vec::new());
+        for turn in 0..turns {
+            ids.clear();
+            for batch in queries.chunks_exact(dim * batch) {
+                let start = Instant::now();
+                let results = if batch.len() == dim {
+                    vec![table.search(batch, k, &Filter::all(), threads).expect("a search")]
+                } else {
+                    table.top_k_batch(batch, dim, k, &[Filter::all()], threads).expect("a batch")
+                };
+                ms.push(start.elapsed().as_secs_f64() * 1e3);
+                ids.extend(results.into_iter().map(|result| result.iter().map(|best| best.id).collect::<Vec<_>>()));
+            }
+            // One turn over many single queries is enough.
+            if turn == 0 && ms.len() >= turns {
+                break;
+            }
+        }
+        serde_json::json!({"ms": ms, "ids": ids}).to_string()
+    }
+}
+
+fn floats(file: &str) -> Vec<f32> {
+    let bytes = std::fs::read(file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes"))).collect()
+}
+
+fn list(text: &str) -> Vec<usize> {
+    text.split(',').map(number).collect()
+}
+
+fn number(text: &str) -> usize {
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is not a number"))
+}
