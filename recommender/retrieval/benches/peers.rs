@@ -65,7 +65,8 @@ impl Bench {
 
     fn run(&self, dim: usize, batch: usize, threads: usize, k: usize, turns: usize) -> String {
         let table = self.table.as_ref().expect("a table comes first");
-        let queries: Vec<f32> = self.queries.chunks_exact(self.width).flat_map(|query| &query[..dim]).copied().collect();
+        let queries: Vec<f32> =
+            self.queries.chunks_exact(self.width).flat_map(|query| &query[..dim]).copied().collect();
         let (mut ms, mut ids) = (Vec::new(), Vec::new());
         for turn in 0..turns {
             ids.clear();

@@ -1,32 +1,63 @@
 //! Many queries against the table at once: a product of matrices whose scores are never written out.
 //!
-//! For 16 rows at a time: the rows of a cut are gathered from their slices into the first cache, the
-//! micro kernel adds their products with every query to a 16-wide strip of scores a query, and after
-//! the last cut each strip is compared with the worst result its query keeps.
+//! For 64 rows at a time and cut by cut: the rows are packed into panels in the first caches, the
+//! panel kernel adds their products with every query to 64 scores a query, and after the last cut each
+//! strip of 64 is compared with the worst result its query keeps.
 
 use crate::bitset::bits;
-use crate::kernel::{Panel, TILE};
-use crate::layout::{BLOCK, CUT, Layout, Segment};
+use crate::kernel::{PANEL, QUERIES, width};
+use crate::layout::{BLOCK, CUT, LANES, Layout};
 use crate::scan::{View, merge, offer};
 use crate::select::Best;
 use crate::{Filter, Scored, split};
+use std::ops::Range;
 
-/// Queries cut by cut: the first cut of all queries, then the second.
+/// Fewer queries than this are scored one after the other, a block at a time: packing would not pay.
+const PACK_QUERIES: usize = 4;
+
+/// Queries in the order in which panels use them: cut, group of queries, lane, column of the lane, query.
 pub(crate) struct Queries {
-    count: usize,
-    values: Vec<f32>,
+    padded: Vec<f32>,
+    packed: Vec<f32>,
+    groups: Vec<Range<usize>>,
 }
 
 impl Queries {
-    /// From padded queries [count, padded], row-major.
-    pub(crate) fn new(padded: &[f32], width: usize) -> Queries {
-        let mut values = Vec::with_capacity(padded.len());
-        for start in (0..width).step_by(CUT) {
-            let end = (start + CUT).min(width);
-            padded.chunks_exact(width).for_each(|query| values.extend_from_slice(&query[start..end]));
+    /// From row-major queries of a level's dim.
+    pub(crate) fn new(layout: &Layout, queries: &[f32], level: usize) -> Queries {
+        let (dim, columns) = (layout.dims()[level], layout.padded(level));
+        let count = queries.len() / dim;
+        let mut padded = vec![0.0; count * columns];
+        for (query, place) in queries.chunks_exact(dim).zip(padded.chunks_exact_mut(columns)) {
+            layout.pad(query, level, place);
         }
-        Queries { count: padded.len() / width, values }
+        let groups = even_groups(count);
+        let mut packed = Vec::with_capacity(padded.len());
+        let mut first = 0;
+        for cut in layout.cuts(level, 0) {
+            let width = width(cut);
+            for group in &groups {
+                for lane in 0..LANES {
+                    for column in (first + lane..first + width).step_by(LANES) {
+                        packed.extend(group.clone().map(|query| padded[query * columns + column]));
+                    }
+                }
+            }
+            first += width;
+        }
+        Queries { padded, packed, groups }
     }
+
+    /// Number of queries.
+    fn count(&self) -> usize {
+        self.groups.last().map_or(0, |group| group.end)
+    }
+}
+
+/// Groups of at most [`QUERIES`], as equal as can be: a group of 1 would use a sixth of the registers.
+fn even_groups(count: usize) -> Vec<Range<usize>> {
+    let groups = count.div_ceil(QUERIES);
+    (0..groups).map(|at| at * count / groups..(at + 1) * count / groups).collect()
 }
 
 /// For each query the best `k` of the table. `filters` has one filter, or one a query.
@@ -39,7 +70,7 @@ pub(crate) fn top_k(
 ) -> Vec<Vec<Scored>> {
     let row_bytes = view.layout.padded(view.level) * size_of::<f32>();
     let blocks = view.layout.blocks();
-    let threads = split::threads_for(blocks * BLOCK * row_bytes, queries.count, threads);
+    let threads = split::threads_for(blocks * BLOCK * row_bytes, queries.count(), threads);
     let chunks = split::Chunks::new(blocks, row_bytes);
     let mut parts = split::run(threads, || {
         let mut work = Work::new(view, queries, k, filters);
@@ -48,7 +79,7 @@ pub(crate) fn top_k(
         }
         work.best.into_iter()
     });
-    let merged = (0..queries.count).map(|_| merge(parts.iter_mut().filter_map(Iterator::next).collect()));
+    let merged = (0..queries.count()).map(|_| merge(parts.iter_mut().filter_map(Iterator::next).collect()));
     merged.map(Best::into_sorted).collect()
 }
 
@@ -58,23 +89,24 @@ struct Work<'a> {
     queries: &'a Queries,
     filters: &'a [Filter<'a>],
     best: Vec<Best>,
-    /// [TILE, CUT]: rows of a cut that lie in several slices.
-    gathered: Vec<f32>,
-    scores: Vec<[f32; TILE]>,
+    /// One cut of 16 rows.
+    panel: Vec<f32>,
+    /// Of 64 rows, for each query.
+    scores: Vec<[f32; BLOCK]>,
     /// Bits of the current block that each filter lets through.
     words: Vec<u64>,
 }
 
 impl<'a> Work<'a> {
     fn new(view: View<'a>, queries: &'a Queries, k: usize, filters: &'a [Filter<'a>]) -> Work<'a> {
-        let count = queries.count;
+        let count = queries.count();
         Work {
             view,
             queries,
             filters,
             best: (0..count).map(|_| Best::new(k, view.layout.rows())).collect(),
-            gathered: vec![0.0; TILE * CUT],
-            scores: vec![[0.0; TILE]; count],
+            panel: vec![0.0; CUT * PANEL],
+            scores: vec![[0.0; BLOCK]; count],
             words: vec![0; filters.len()],
         }
     }
@@ -85,69 +117,75 @@ impl<'a> Work<'a> {
             *word = filter.word(block, rows);
         }
         let any = self.words.iter().fold(0, |any, word| any | word);
-        for tile in 0..BLOCK / TILE {
-            if any >> (tile * TILE) & tile_mask() != 0 {
-                self.score(block * BLOCK + tile * TILE);
-                self.select(block * BLOCK + tile * TILE, tile * TILE);
+        if any != 0 {
+            self.scores.fill([0.0; BLOCK]);
+            if self.queries.count() < PACK_QUERIES {
+                self.score_each(block)
+            } else {
+                self.score_panels(block, any)
+            }
+            self.select(block);
+        }
+    }
+
+    /// One query after the other: after the first, the block is in the second cache.
+    fn score_each(&mut self, block: usize) {
+        let View { layout, values, kernel, level, .. } = self.view;
+        let columns = layout.padded(level);
+        for (query, scores) in self.queries.padded.chunks_exact(columns).zip(&mut self.scores) {
+            for cut in layout.cuts(level, 0) {
+                kernel.add_block(values, cut, block * BLOCK, query, scores);
             }
         }
     }
 
-    /// Scores rows `first..first + TILE` for every query.
-    fn score(&mut self, first: usize) {
+    fn score_panels(&mut self, block: usize, any: u64) {
         let View { layout, values, kernel, level, .. } = self.view;
-        self.scores.fill([0.0; TILE]);
-        let mut queries = self.queries.values.as_slice();
+        let strips = self.scores.as_flattened_mut();
+        let mut queries = self.queries.packed.as_slice();
         for cut in layout.cuts(level, 0) {
-            let panel = panel(values, cut, first, &mut self.gathered);
-            let (now, later) = queries.split_at(self.queries.count * panel.width);
-            kernel.add_panel(panel, now, &mut self.scores);
+            let width = width(cut);
+            let panel = &mut self.panel[..width * PANEL];
+            let (now, later) = queries.split_at(self.queries.count() * width);
+            for first in (0..BLOCK).step_by(PANEL).filter(|first| any >> first & panel_mask() != 0) {
+                kernel.pack(values, cut, block * BLOCK + first, panel);
+                for group in &self.queries.groups {
+                    let queries = &now[group.start * width..group.end * width];
+                    let scores = &mut strips[group.start * BLOCK + first..];
+                    kernel.add_panel(panel, queries, group.len(), scores, BLOCK);
+                }
+            }
             queries = later;
         }
     }
 
-    fn select(&mut self, first: usize, shift: usize) {
+    fn select(&mut self, block: usize) {
         for (query, (scores, best)) in self.scores.iter().zip(&mut self.best).enumerate() {
-            let reached = self.view.kernel.reaching(scores, best.threshold());
-            if reached == 0 {
-                continue;
-            }
             let which = if self.filters.len() == 1 { 0 } else { query };
-            for bit in bits(reached & self.words[which] >> shift) {
-                let candidate = Scored { id: (first + bit) as u32, score: scores[bit] };
+            let reached = self.view.kernel.reaching(scores, best.threshold()) & self.words[which];
+            for bit in bits(reached) {
+                let candidate = Scored { id: (block * BLOCK + bit) as u32, score: scores[bit] };
                 offer(best, candidate, &|id| self.filters[which].list_accepts(id));
             }
         }
     }
 }
 
-const fn tile_mask() -> u64 {
-    (1 << TILE) - 1
+const fn panel_mask() -> u64 {
+    (1 << PANEL) - 1
 }
 
-/// Rows `first..` of one cut: where they lie if that is one slice, else gathered side by side.
-fn panel<'a>(values: &'a [f32], cut: &[Segment], first: usize, gathered: &'a mut [f32]) -> Panel<'a> {
-    if let [only] = cut {
-        return Panel { values: &values[only.offset + first * only.stride..], stride: only.stride, width: only.width };
-    }
-    let width = cut.iter().map(|segment| segment.width).sum();
-    for row in 0..TILE {
-        let mut place = &mut gathered[row * width..][..width];
-        for segment in cut {
-            let (now, later) = place.split_at_mut(segment.width);
-            now.copy_from_slice(&values[segment.offset + (first + row) * segment.stride..][..segment.width]);
-            place = later;
+#[cfg(test)]
+mod tests {
+    use super::{QUERIES, even_groups};
+
+    #[test]
+    fn groups_cover_all_queries_and_are_even() {
+        for count in 1..100 {
+            let groups = even_groups(count);
+            assert_eq!(groups.iter().flat_map(Clone::clone).collect::<Vec<_>>(), (0..count).collect::<Vec<_>>());
+            let sizes = || groups.iter().map(|group| group.len());
+            assert!(sizes().max().unwrap() <= QUERIES && sizes().max().unwrap() - sizes().min().unwrap() <= 1);
         }
     }
-    Panel { values: gathered, stride: width, width }
-}
-
-/// Padded queries side by side, from row-major queries of a level's dim.
-pub(crate) fn pad(layout: &Layout, queries: &[f32], level: usize) -> Vec<f32> {
-    let (dim, padded) = (layout.dims()[level], layout.padded(level));
-    let mut values = vec![0.0; queries.len() / dim * padded];
-    for (query, place) in queries.chunks_exact(dim).zip(values.chunks_exact_mut(padded)) {
-        layout.pad(query, level, place);
-    }
-    values
 }

@@ -1,16 +1,18 @@
-//! Inner products of a query with many rows, by the best instructions the processor has.
+//! Inner products of queries with rows, by the best instructions the processor has.
 //!
 //! Own kernels, because no library reads nested slices, and measured faster (README.md): a library's
-//! product of one vector with a matrix is not fused with top-k and needs one matrix.
+//! product is not fused with top-k and needs one matrix.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod portable;
 
-use crate::layout::{BLOCK, Segment};
+use crate::layout::{BLOCK, LANES, Segment};
 
-/// Rows that a batch scores at a time: 16 rows of a cut fill half of a 32 KiB first cache.
-pub(crate) const TILE: usize = 16;
+/// Rows of a panel: two registers.
+pub(crate) const PANEL: usize = 16;
+/// Queries of a panel product: 2 x 6 sums take 12 of the 16 registers.
+pub(crate) const QUERIES: usize = 6;
 
 /// Which implementation runs; chosen once for a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,14 +22,6 @@ pub(crate) enum Kernel {
     Avx2(avx2::Proof),
     /// Plain Rust.
     Portable,
-}
-
-/// [`TILE`] rows of one cut: row `r` at `values[r * stride..][..width]`.
-#[derive(Clone, Copy)]
-pub(crate) struct Panel<'a> {
-    pub(crate) values: &'a [f32],
-    pub(crate) stride: usize,
-    pub(crate) width: usize,
 }
 
 impl Kernel {
@@ -40,7 +34,7 @@ impl Kernel {
         Kernel::Portable
     }
 
-    /// Adds the products of one cut for the rows `first..first + BLOCK`.
+    /// Adds the products of one cut for the rows `first..first + BLOCK`; `first` is a multiple of BLOCK.
     #[inline]
     pub(crate) fn add_block(
         self,
@@ -50,6 +44,7 @@ impl Kernel {
         query: &[f32],
         scores: &mut [f32; BLOCK],
     ) {
+        debug_assert!(first.is_multiple_of(BLOCK));
         match self {
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2(proof) => avx2::add_block(proof, values, cut, first, query, scores),
@@ -68,25 +63,90 @@ impl Kernel {
         }
     }
 
-    /// Adds the products of a panel with each of `queries` [scores.len(), width].
+    /// Writes one cut of rows `first..first + PANEL` as a panel [8, width / 8, PANEL]: lane, the lane's
+    /// columns in order, row.
     #[inline]
-    pub(crate) fn add_panel(self, panel: Panel<'_>, queries: &[f32], scores: &mut [[f32; TILE]]) {
-        assert!(queries.len() == scores.len() * panel.width, "one row of scores a query");
+    pub(crate) fn pack(self, values: &[f32], cut: &[Segment], first: usize, panel: &mut [f32]) {
+        assert_eq!(panel.len(), width(cut) * PANEL, "the panel holds the cut");
         match self {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2(proof) => avx2::add_panel(proof, panel, queries, scores),
-            Kernel::Portable => portable::add_panel(panel, queries, scores),
+            Kernel::Avx2(proof) => avx2::pack(proof, values, cut, first, panel),
+            Kernel::Portable => portable::pack(values, cut, first, panel),
         }
     }
 
-    /// Bit `i` says that `scores[i] >= threshold`; at most 64 scores.
+    /// Adds the products of a panel with each of 1 to [`QUERIES`] queries. `queries` is
+    /// [8, width / 8, count], and a row of `scores` is [`PANEL`] or more long, of which the first are used.
     #[inline]
-    pub(crate) fn reaching(self, scores: &[f32], threshold: f32) -> u64 {
-        assert!(scores.len() <= BLOCK, "a bit a score");
+    pub(crate) fn add_panel(self, panel: &[f32], queries: &[f32], count: usize, scores: &mut [f32], stride: usize) {
+        let width = panel.len() / PANEL;
+        assert!((1..=QUERIES).contains(&count) && width > 0 && width.is_multiple_of(LANES), "whole lanes");
+        assert_eq!((panel.len(), queries.len()), (width * PANEL, width * count), "the same columns");
+        assert!(stride >= PANEL && scores.len() >= (count - 1) * stride + PANEL, "a place for each score");
         match self {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2(proof) if scores.len().is_multiple_of(8) => avx2::reaching(proof, scores, threshold),
-            _ => portable::reaching(scores, threshold),
+            Kernel::Avx2(proof) => avx2::add_panel(proof, panel, queries, count, scores, stride),
+            Kernel::Portable => portable::add_panel(panel, queries, count, scores, stride),
         }
+    }
+
+    /// Bit `i` says that `scores[i] >= threshold`.
+    #[inline]
+    pub(crate) fn reaching(self, scores: &[f32; BLOCK], threshold: f32) -> u64 {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2(proof) => avx2::reaching(proof, scores, threshold),
+            Kernel::Portable => portable::reaching(scores, threshold),
+        }
+    }
+}
+
+/// Columns of a cut.
+pub(crate) fn width(cut: &[Segment]) -> usize {
+    cut.iter().map(|segment| segment.width).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kernel, PANEL, width};
+    use crate::layout::{BLOCK, Layout};
+
+    /// Small whole numbers: sums are exact in any order, so both kernels must agree bit for bit.
+    #[test]
+    fn fast_and_portable_agree() {
+        let fast = Kernel::detect();
+        for dims in [vec![1], vec![8, 16, 32, 64, 128, 256, 512], vec![5, 40, 300], vec![24], vec![264]] {
+            let level = dims.len() - 1;
+            let layout = Layout::new(&dims, 130);
+            let value = |at: usize| ((at * 7919) % 13) as f32 - 6.0;
+            let values: Vec<f32> = (0..layout.values()).map(value).collect();
+            let query: Vec<f32> = (0..layout.padded(level)).map(|at| value(at + 5)).collect();
+            for cut in layout.cuts(level, 0) {
+                let block = |kernel: Kernel| {
+                    let mut scores = [1.0; BLOCK];
+                    kernel.add_block(&values, cut, BLOCK, &query, &mut scores);
+                    scores.to_vec()
+                };
+                let rows: Vec<u32> = (BLOCK as u32..2 * BLOCK as u32).collect();
+                let mut single = vec![1.0; BLOCK];
+                fast.add_rows(&values, cut, &rows, &query, &mut single);
+                assert_eq!(block(fast), block(Kernel::Portable), "{dims:?}");
+                assert_eq!(block(fast), single, "{dims:?}");
+                assert_eq!(packed(fast, &values, cut), packed(Kernel::Portable, &values, cut), "{dims:?}");
+            }
+        }
+    }
+
+    fn packed(kernel: Kernel, values: &[f32], cut: &[super::Segment]) -> Vec<f32> {
+        let mut panel = vec![0.0; width(cut) * PANEL];
+        kernel.pack(values, cut, 80, &mut panel);
+        let mut all = panel.clone();
+        for count in 1..=super::QUERIES {
+            let queries: Vec<f32> = (0..width(cut) * count).map(|at| (at % 5) as f32 - 2.0).collect();
+            let mut scores = vec![1.0; count * BLOCK];
+            kernel.add_panel(&panel, &queries, count, &mut scores, BLOCK);
+            all.extend(scores);
+        }
+        all
     }
 }

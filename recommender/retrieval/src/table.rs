@@ -127,12 +127,11 @@ impl NestedTable {
         if count == 0 {
             return Ok(Vec::new());
         }
-        let padded = batch::pad(&self.layout, queries, level);
         if count == 1 {
-            // The same bits, and no gathering.
-            return Ok(vec![scan::top_k(self.view(level), &padded, k, &filters[0], threads)]);
+            // The same bits, and no packing.
+            return Ok(vec![self.search(queries, k, &filters[0], threads)?]);
         }
-        let queries = Queries::new(&padded, self.layout.padded(level));
+        let queries = Queries::new(&self.layout, queries, level);
         Ok(batch::top_k(self.view(level), &queries, k, filters, threads))
     }
 
@@ -169,8 +168,8 @@ impl NestedTable {
             return Err(RetrievalError::Item { id, items: self.items() });
         }
         let mut vector = Vec::with_capacity(dim);
-        for (columns, offset, stride) in self.layout.slices(level) {
-            vector.extend_from_slice(&self.values.as_slice()[offset + row * stride..][..columns.len()]);
+        for (columns, at) in self.layout.lines(row, level) {
+            vector.extend_from_slice(&self.values.as_slice()[at..][..columns.len()]);
         }
         Ok(vector)
     }
@@ -225,9 +224,9 @@ pub(crate) fn check_threads(threads: usize) -> Result<(), RetrievalError> {
 
 /// Writes wide rows [n + 1, width] to their slices.
 fn store(rows: &[f32], width: usize, layout: &Layout, values: &mut [f32]) {
-    for (columns, offset, stride) in layout.slices(layout.dims().len() - 1) {
-        for (row, place) in rows.chunks_exact(width).zip(values[offset..].chunks_exact_mut(stride)) {
-            place[..columns.len()].copy_from_slice(&row[columns.clone()]);
+    for (at, row) in rows.chunks_exact(width).enumerate() {
+        for (columns, place) in layout.lines(at, layout.dims().len() - 1) {
+            values[place..][..columns.len()].copy_from_slice(&row[columns]);
         }
     }
 }

@@ -3,16 +3,18 @@
 //! Without a fused multiply-add in the compiled instruction set (x86-64 before AVX2) a product is
 //! rounded before it is added, so the last bits differ from those of a machine that has it.
 
-use super::{Panel, TILE};
-use crate::layout::{BLOCK, LANES, Segment};
+use super::PANEL;
+use crate::layout::{BLOCK, LANES, LINE, Segment};
 
 /// As [`super::Kernel::add_rows`].
 pub(super) fn add_rows(values: &[f32], cut: &[Segment], rows: &[u32], query: &[f32], scores: &mut [f32]) {
     for (score, &row) in scores.iter_mut().zip(rows) {
         let mut lanes = [0.0; LANES];
         for segment in cut {
-            let row = &values[segment.offset + row as usize * segment.stride..][..segment.width];
-            accumulate(&mut lanes, row, &query[segment.query..][..segment.width]);
+            for column in (0..segment.width).step_by(LINE) {
+                let (at, width) = segment.line(row as usize, column);
+                accumulate(&mut lanes, &values[at..][..width], &query[segment.query + column..][..width]);
+            }
         }
         *score += reduce(&lanes);
     }
@@ -24,19 +26,45 @@ pub(super) fn add_block(values: &[f32], cut: &[Segment], first: usize, query: &[
     add_rows(values, cut, &rows, query, scores);
 }
 
+/// As [`super::Kernel::pack`].
+pub(super) fn pack(values: &[f32], cut: &[Segment], first: usize, panel: &mut [f32]) {
+    let steps = panel.len() / PANEL / LANES;
+    let mut before = 0;
+    for segment in cut {
+        for column in (0..segment.width).step_by(LINE) {
+            for row in 0..PANEL {
+                let (at, width) = segment.line(first + row, column);
+                for (offset, &value) in values[at..][..width].iter().enumerate() {
+                    let column = before + column + offset;
+                    panel[(column % LANES * steps + column / LANES) * PANEL + row] = value;
+                }
+            }
+        }
+        before += segment.width;
+    }
+}
+
 /// As [`super::Kernel::add_panel`].
-pub(super) fn add_panel(panel: Panel<'_>, queries: &[f32], scores: &mut [[f32; TILE]]) {
-    for (query, scores) in queries.chunks_exact(panel.width).zip(scores) {
-        for (row, score) in scores.iter_mut().enumerate() {
-            let mut lanes = [0.0; LANES];
-            accumulate(&mut lanes, &panel.values[row * panel.stride..][..panel.width], query);
-            *score += reduce(&lanes);
+pub(super) fn add_panel(panel: &[f32], queries: &[f32], count: usize, scores: &mut [f32], stride: usize) {
+    let steps = panel.len() / PANEL / LANES;
+    for query in 0..count {
+        let mut lanes = [[0.0f32; PANEL]; LANES];
+        for (lane, sums) in lanes.iter_mut().enumerate() {
+            for step in lane * steps..(lane + 1) * steps {
+                let factor = queries[step * count + query];
+                for (sum, &value) in sums.iter_mut().zip(&panel[step * PANEL..][..PANEL]) {
+                    *sum = fused(value, factor, *sum);
+                }
+            }
+        }
+        for (row, score) in scores[query * stride..][..PANEL].iter_mut().enumerate() {
+            *score += reduce(&lanes.map(|sums| sums[row]));
         }
     }
 }
 
 /// As [`super::Kernel::reaching`].
-pub(super) fn reaching(scores: &[f32], threshold: f32) -> u64 {
+pub(super) fn reaching(scores: &[f32; BLOCK], threshold: f32) -> u64 {
     scores.iter().enumerate().fold(0, |mask, (at, &score)| mask | (u64::from(score >= threshold) << at))
 }
 
