@@ -5,7 +5,7 @@
 //! table FILE ROWS DIM[,DIM...]     raw f32 [ROWS, last dim]; row 0 is PAD
 //! random ROWS DIM[,DIM...] SEED    the same, made here, with 256 queries
 //! queries FILE COUNT DIM           raw f32 [COUNT, DIM]
-//! run DIM BATCH THREADS K TURNS    {"ms": [one a batch], "ids": [[k ids] a query]}
+//! run DIM BATCH THREADS K TURNS    {"ms": [wall, one a batch], "cpu_ms": [...], "ids": [[k ids] a query]}
 //! ```
 #![allow(clippy::print_stdout)]
 
@@ -67,17 +67,18 @@ impl Bench {
         let table = self.table.as_ref().expect("a table comes first");
         let queries: Vec<f32> =
             self.queries.chunks_exact(self.width).flat_map(|query| &query[..dim]).copied().collect();
-        let (mut ms, mut ids) = (Vec::new(), Vec::new());
+        let (mut ms, mut cpu_ms, mut ids) = (Vec::new(), Vec::new(), Vec::new());
         for turn in 0..turns {
             ids.clear();
             for batch in queries.chunks_exact(dim * batch) {
-                let start = Instant::now();
+                let (start, cpu) = (Instant::now(), cpu_seconds());
                 let results = if batch.len() == dim {
                     vec![table.search(batch, k, &Filter::all(), threads).expect("a search")]
                 } else {
                     table.top_k_batch(batch, dim, k, &[Filter::all()], threads).expect("a batch")
                 };
                 ms.push(start.elapsed().as_secs_f64() * 1e3);
+                cpu_ms.push((cpu_seconds() - cpu) * 1e3);
                 ids.extend(results.into_iter().map(|result| result.iter().map(|best| best.id).collect::<Vec<_>>()));
             }
             // One turn over many single queries is enough.
@@ -85,8 +86,14 @@ impl Bench {
                 break;
             }
         }
-        serde_json::json!({"ms": ms, "ids": ids}).to_string()
+        serde_json::json!({"ms": ms, "cpu_ms": cpu_ms, "ids": ids}).to_string()
     }
+}
+
+/// CPU time of all threads of this process.
+fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 fn floats(file: &str) -> Vec<f32> {

@@ -5,8 +5,8 @@
 //! strip of 64 is compared with the worst result its query keeps.
 
 use crate::bitset::bits;
-use crate::kernel::{PANEL, QUERIES, width};
-use crate::layout::{BLOCK, CUT, LANES, Layout};
+use crate::kernel::{Kernel, PANEL, QUERIES, Strips, width};
+use crate::layout::{BLOCK, CUT, GROUP, LANES, LINE, Layout, Segment};
 use crate::scan::{View, merge, offer};
 use crate::select::Best;
 use crate::{Filter, Scored, split};
@@ -118,7 +118,6 @@ impl<'a> Work<'a> {
         }
         let any = self.words.iter().fold(0, |any, word| any | word);
         if any != 0 {
-            self.scores.fill([0.0; BLOCK]);
             if self.queries.count() < PACK_QUERIES {
                 self.score_each(block)
             } else {
@@ -133,6 +132,7 @@ impl<'a> Work<'a> {
         let View { layout, values, kernel, level, .. } = self.view;
         let columns = layout.padded(level);
         for (query, scores) in self.queries.padded.chunks_exact(columns).zip(&mut self.scores) {
+            scores.fill(0.0);
             for cut in layout.cuts(level, 0) {
                 kernel.add_block(values, cut, block * BLOCK, query, scores);
             }
@@ -143,16 +143,21 @@ impl<'a> Work<'a> {
         let View { layout, values, kernel, level, .. } = self.view;
         let strips = self.scores.as_flattened_mut();
         let mut queries = self.queries.packed.as_slice();
-        for cut in layout.cuts(level, 0) {
+        for (at, cut) in layout.cuts(level, 0).enumerate() {
             let width = width(cut);
             let panel = &mut self.panel[..width * PANEL];
             let (now, later) = queries.split_at(self.queries.count() * width);
             for first in (0..BLOCK).step_by(PANEL).filter(|first| any >> first & panel_mask() != 0) {
-                kernel.pack(values, cut, block * BLOCK + first, panel);
+                let row = block * BLOCK + first;
+                kernel.pack(values, cut, row, panel);
+                // While the processor multiplies, memory brings the rows after these.
+                let mut ahead = Ahead::new(cut, row + PANEL, self.queries.groups.len());
                 for group in &self.queries.groups {
+                    ahead.fetch(kernel, values);
                     let queries = &now[group.start * width..group.end * width];
                     let scores = &mut strips[group.start * BLOCK + first..];
-                    kernel.add_panel(panel, queries, group.len(), scores, BLOCK);
+                    let strips = Strips { scores, stride: BLOCK, fresh: at == 0 };
+                    kernel.add_panel(panel, queries, group.len(), strips);
                 }
             }
             queries = later;
@@ -166,6 +171,38 @@ impl<'a> Work<'a> {
             for bit in bits(reached) {
                 let candidate = Scored { id: (block * BLOCK + bit) as u32, score: scores[bit] };
                 offer(best, candidate, &|id| self.filters[which].list_accepts(id));
+            }
+        }
+    }
+}
+
+/// The lines of a panel to come, a share at a time.
+struct Ahead<'a> {
+    segments: &'a [Segment],
+    row: usize,
+    /// Lines of the first segment that are fetched already.
+    done: usize,
+    share: usize,
+}
+
+impl<'a> Ahead<'a> {
+    fn new(cut: &'a [Segment], row: usize, shares: usize) -> Ahead<'a> {
+        let lines: usize = cut.iter().map(|segment| segment.width * PANEL / LINE).sum();
+        Ahead { segments: cut, row, done: 0, share: lines.div_ceil(shares) }
+    }
+
+    fn fetch(&mut self, kernel: Kernel, values: &[f32]) {
+        let mut left = self.share;
+        while let Some((segment, later)) = self.segments.split_first().filter(|_| left > 0) {
+            // A segment of a panel is two groups of rows, each contiguous.
+            let run = segment.width * GROUP / LINE;
+            let (group, line) = (self.done / run, self.done % run);
+            let lines = left.min(run - line);
+            let start = segment.offset + (self.row + group * GROUP) * segment.stride + line * LINE;
+            kernel.prefetch(values, start, lines);
+            (self.done, left) = (self.done + lines, left - lines);
+            if self.done == run * PANEL / GROUP {
+                (self.segments, self.done) = (later, 0);
             }
         }
     }

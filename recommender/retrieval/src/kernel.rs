@@ -11,8 +11,9 @@ use crate::layout::{BLOCK, LANES, Segment};
 
 /// Rows of a panel: two registers.
 pub(crate) const PANEL: usize = 16;
-/// Queries of a panel product: 2 x 6 sums take 12 of the 16 registers.
-pub(crate) const QUERIES: usize = 6;
+/// Queries of a panel product: 2 x 4 sums, enough to hide the latency of a fused addition. With 2 x 6 the
+/// compiler spilled between lanes, and a product of 64 columns was a third slower.
+pub(crate) const QUERIES: usize = 4;
 
 /// Which implementation runs; chosen once for a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,15 @@ pub(crate) enum Kernel {
     Avx2(avx2::Proof),
     /// Plain Rust.
     Portable,
+}
+
+/// Scores of a panel's rows, query after query.
+pub(crate) struct Strips<'a> {
+    pub(crate) scores: &'a mut [f32],
+    /// From a row's score for one query to that for the next.
+    pub(crate) stride: usize,
+    /// What is there counts as 0.
+    pub(crate) fresh: bool,
 }
 
 impl Kernel {
@@ -75,18 +85,27 @@ impl Kernel {
         }
     }
 
-    /// Adds the products of a panel with each of 1 to [`QUERIES`] queries. `queries` is
-    /// [8, width / 8, count], and a row of `scores` is [`PANEL`] or more long, of which the first are used.
+    /// Adds the products of a panel with each of 1 to [`QUERIES`] queries, [8, width / 8, count].
     #[inline]
-    pub(crate) fn add_panel(self, panel: &[f32], queries: &[f32], count: usize, scores: &mut [f32], stride: usize) {
+    pub(crate) fn add_panel(self, panel: &[f32], queries: &[f32], count: usize, strips: Strips<'_>) {
         let width = panel.len() / PANEL;
         assert!((1..=QUERIES).contains(&count) && width > 0 && width.is_multiple_of(LANES), "whole lanes");
         assert_eq!((panel.len(), queries.len()), (width * PANEL, width * count), "the same columns");
-        assert!(stride >= PANEL && scores.len() >= (count - 1) * stride + PANEL, "a place for each score");
+        assert!(strips.scores.len() >= (count - 1) * strips.stride + PANEL, "a place for each score");
         match self {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2(proof) => avx2::add_panel(proof, panel, queries, count, scores, stride),
-            Kernel::Portable => portable::add_panel(panel, queries, count, scores, stride),
+            Kernel::Avx2(proof) => avx2::add_panel(proof, panel, queries, count, strips),
+            Kernel::Portable => portable::add_panel(panel, queries, count, strips),
+        }
+    }
+
+    /// Asks memory for `lines` cache lines from `values[start..]` on; past the end is allowed.
+    #[inline]
+    pub(crate) fn prefetch(self, values: &[f32], start: usize, lines: usize) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2(_) => avx2::prefetch(values, start, lines),
+            Kernel::Portable => {}
         }
     }
 
@@ -108,7 +127,7 @@ pub(crate) fn width(cut: &[Segment]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kernel, PANEL, width};
+    use super::{Kernel, PANEL, Strips, width};
     use crate::layout::{BLOCK, Layout};
 
     /// Small whole numbers: sums are exact in any order, so both kernels must agree bit for bit.
@@ -144,7 +163,9 @@ mod tests {
         for count in 1..=super::QUERIES {
             let queries: Vec<f32> = (0..width(cut) * count).map(|at| (at % 5) as f32 - 2.0).collect();
             let mut scores = vec![1.0; count * BLOCK];
-            kernel.add_panel(&panel, &queries, count, &mut scores, BLOCK);
+            for fresh in [true, false] {
+                kernel.add_panel(&panel, &queries, count, Strips { scores: &mut scores, stride: BLOCK, fresh });
+            }
             all.extend(scores);
         }
         all

@@ -7,11 +7,11 @@
 mod panel;
 mod rows;
 
-use super::width;
-use crate::layout::{BLOCK, GROUP, LANES, Segment};
+use super::{Strips, width};
+use crate::layout::{BLOCK, GROUP, LANES, LINE, Segment};
 use std::arch::x86_64::{
-    __m256, _CMP_GE_OQ, _mm256_add_ps, _mm256_cmp_ps, _mm256_loadu_ps, _mm256_movemask_ps, _mm256_set1_ps,
-    _mm256_storeu_ps,
+    __m256, _CMP_GE_OQ, _MM_HINT_T1, _mm_prefetch, _mm256_add_ps, _mm256_cmp_ps, _mm256_loadu_ps, _mm256_movemask_ps,
+    _mm256_set1_ps, _mm256_storeu_ps,
 };
 
 /// That the processor has AVX2 and FMA: only [`Proof::detect`] makes one.
@@ -60,22 +60,30 @@ pub(super) fn pack(_: Proof, values: &[f32], cut: &[Segment], first: usize, pane
 
 /// As [`super::Kernel::add_panel`], which checks the lengths.
 #[inline]
-pub(super) fn add_panel(_: Proof, panel: &[f32], queries: &[f32], count: usize, scores: &mut [f32], stride: usize) {
+pub(super) fn add_panel(_: Proof, panel: &[f32], queries: &[f32], count: usize, strips: Strips<'_>) {
     let steps = panel.len() / super::PANEL / LANES;
     assert!(queries.len() >= steps * LANES * count, "queries of the panel's width");
-    assert!(scores.len() >= (count - 1) * stride + super::PANEL, "a place for each score");
-    let (panel, queries, scores) = (panel.as_ptr(), queries.as_ptr(), scores.as_mut_ptr());
+    assert!(strips.scores.len() >= (count - 1) * strips.stride + super::PANEL, "a place for each score");
+    let (panel, queries) = (panel.as_ptr(), queries.as_ptr());
     // SAFETY: `Proof` says the instructions exist; the asserts cover what is read and written.
     unsafe {
         match count {
-            1 => panel::add::<1>(panel, queries, steps, scores, stride),
-            2 => panel::add::<2>(panel, queries, steps, scores, stride),
-            3 => panel::add::<3>(panel, queries, steps, scores, stride),
-            4 => panel::add::<4>(panel, queries, steps, scores, stride),
-            5 => panel::add::<5>(panel, queries, steps, scores, stride),
-            6 => panel::add::<6>(panel, queries, steps, scores, stride),
+            1 => panel::add::<1>(panel, queries, steps, strips),
+            2 => panel::add::<2>(panel, queries, steps, strips),
+            3 => panel::add::<3>(panel, queries, steps, strips),
+            4 => panel::add::<4>(panel, queries, steps, strips),
             _ => unreachable!("the caller checks the count"),
         }
+    }
+}
+
+/// As [`super::Kernel::prefetch`].
+#[inline]
+pub(super) fn prefetch(values: &[f32], start: usize, lines: usize) {
+    let start = values.as_ptr().wrapping_add(start);
+    for line in 0..lines {
+        // SAFETY: a prefetch reads nothing, whatever the address; x86-64 always has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(line * LINE).cast()) };
     }
 }
 

@@ -3,7 +3,7 @@
 //! Without a fused multiply-add in the compiled instruction set (x86-64 before AVX2) a product is
 //! rounded before it is added, so the last bits differ from those of a machine that has it.
 
-use super::PANEL;
+use super::{PANEL, Strips};
 use crate::layout::{BLOCK, LANES, LINE, Segment};
 
 /// As [`super::Kernel::add_rows`].
@@ -45,7 +45,7 @@ pub(super) fn pack(values: &[f32], cut: &[Segment], first: usize, panel: &mut [f
 }
 
 /// As [`super::Kernel::add_panel`].
-pub(super) fn add_panel(panel: &[f32], queries: &[f32], count: usize, scores: &mut [f32], stride: usize) {
+pub(super) fn add_panel(panel: &[f32], queries: &[f32], count: usize, strips: Strips<'_>) {
     let steps = panel.len() / PANEL / LANES;
     for query in 0..count {
         let mut lanes = [[0.0f32; PANEL]; LANES];
@@ -57,8 +57,9 @@ pub(super) fn add_panel(panel: &[f32], queries: &[f32], count: usize, scores: &m
                 }
             }
         }
-        for (row, score) in scores[query * stride..][..PANEL].iter_mut().enumerate() {
-            *score += reduce(&lanes.map(|sums| sums[row]));
+        for (row, score) in strips.scores[query * strips.stride..][..PANEL].iter_mut().enumerate() {
+            let before = if strips.fresh { 0.0 } else { *score };
+            *score = before + reduce(&lanes.map(|sums| sums[row]));
         }
     }
 }

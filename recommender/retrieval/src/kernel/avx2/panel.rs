@@ -1,11 +1,10 @@
-//! Up to 6 queries with 16 rows at a time: rows lie across registers, so nothing is added across lanes.
+//! Up to 4 queries with 16 rows at a time: rows lie across registers, so nothing is added across lanes.
 //!
 //! To keep the rule of addition of `layout.rs`, the panel is ordered by lane: the columns of lane 0 are
 //! summed to the end, then those of lane 1, and the lane sums are combined as the rule says.
 #![allow(unsafe_code)] // As avx2.rs says: the entries there check.
 
-use super::add_to;
-use crate::kernel::PANEL;
+use crate::kernel::{PANEL, Strips};
 use crate::layout::{GROUP, LANES, LINE, Segment};
 use std::arch::x86_64::{
     __m256, _mm256_add_ps, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_permute2f128_ps,
@@ -71,23 +70,23 @@ unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: us
 }
 
 /// # Safety
-/// `panel` is [8, steps, PANEL], `queries` [8, steps, N]; N rows of PANEL scores lie `stride` apart.
+/// `panel` is [8, steps, PANEL], `queries` [8, steps, N]; `strips` has N of at least PANEL scores.
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn add<const N: usize>(
-    panel: *const f32,
-    queries: *const f32,
-    steps: usize,
-    scores: *mut f32,
-    stride: usize,
-) {
+pub(super) unsafe fn add<const N: usize>(panel: *const f32, queries: *const f32, steps: usize, strips: Strips<'_>) {
     // SAFETY: the caller's promise; lane < 8.
     unsafe {
         let lane = |at: usize| lane::<N>(panel.add(at * steps * PANEL), queries.add(at * steps * N), steps);
         let low = plus(plus(lane(0), &lane(1)), &plus(lane(2), &lane(3)));
         let high = plus(plus(lane(4), &lane(5)), &plus(lane(6), &lane(7)));
         for (query, sums) in plus(low, &high).iter().enumerate() {
-            add_to(scores.add(query * stride), sums[0]);
-            add_to(scores.add(query * stride + GROUP), sums[1]);
+            let place = strips.scores.as_mut_ptr().add(query * strips.stride);
+            if strips.fresh {
+                _mm256_storeu_ps(place, sums[0]);
+                _mm256_storeu_ps(place.add(GROUP), sums[1]);
+            } else {
+                _mm256_storeu_ps(place, _mm256_add_ps(_mm256_loadu_ps(place), sums[0]));
+                _mm256_storeu_ps(place.add(GROUP), _mm256_add_ps(_mm256_loadu_ps(place.add(GROUP)), sums[1]));
+            }
         }
     }
 }
