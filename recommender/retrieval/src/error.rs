@@ -89,6 +89,32 @@ pub enum RetrievalError {
         /// Ids given.
         ids: usize,
     },
+    /// A predicate is too large.
+    #[error("a predicate of {count} {what} has more than {most}; split it, or make the Bitset yourself")]
+    Predicate {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// A bound or a value of a number column is NaN.
+    #[error("column {column:?} was given NaN; leave the value or the bound out")]
+    Bound {
+        /// The column.
+        column: String,
+    },
+    /// A predicate names a column that there is not.
+    #[error("there is no {kind} column {name:?}; {kind} columns are {known:?}")]
+    Column {
+        /// The name.
+        name: String,
+        /// Text or number.
+        kind: &'static str,
+        /// Columns of that kind.
+        known: Vec<String>,
+    },
     /// A number of threads is 0 or too large.
     #[error("{threads} threads are not 1 to {MAX_THREADS}", MAX_THREADS = MAX_THREADS)]
     Threads {

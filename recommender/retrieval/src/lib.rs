@@ -19,6 +19,8 @@ mod error;
 mod filter;
 mod kernel;
 mod layout;
+mod metadata;
+mod predicate;
 mod scan;
 mod select;
 mod split;
@@ -27,6 +29,8 @@ mod table;
 pub use bitset::Bitset;
 pub use error::RetrievalError;
 pub use filter::Filter;
+pub use metadata::{MAX_CACHED_SETS, Metadata};
+pub use predicate::{MAX_CONDITIONS, MAX_VALUES, Predicate};
 pub use table::NestedTable;
 
 /// Most results of one query.

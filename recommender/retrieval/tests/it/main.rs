@@ -1,5 +1,8 @@
 //! Tests of the retrieval crate: properties against a naive version, and one check for each refusal.
 
+mod filters;
 mod naive;
+mod predicates;
 mod properties;
 mod refusals;
+mod same_bits;
