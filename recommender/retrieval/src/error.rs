@@ -1,6 +1,6 @@
 //! Why a table or a query was refused: one sentence with the value and the way out.
 
-use crate::{MAX_BATCH, MAX_K, MAX_THREADS, MAX_WITHOUT};
+use crate::{MAX_BATCH, MAX_K, MAX_SHORTLIST, MAX_STAGES, MAX_THREADS, MAX_WITHOUT};
 
 /// A refused table or query.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -114,6 +114,12 @@ pub enum RetrievalError {
         kind: &'static str,
         /// Columns of that kind.
         known: Vec<String>,
+    },
+    /// The stages of a funnel break a rule.
+    #[error("a funnel to dim {dim} needs 1 to {MAX_STAGES} stages of ascending smaller nesting dims, whose shortlists of 1 to {MAX_SHORTLIST} do not grow", MAX_STAGES = MAX_STAGES, MAX_SHORTLIST = MAX_SHORTLIST)]
+    Stages {
+        /// The query's dim.
+        dim: usize,
     },
     /// A number of threads is 0 or too large.
     #[error("{threads} threads are not 1 to {MAX_THREADS}", MAX_THREADS = MAX_THREADS)]

@@ -51,11 +51,6 @@ impl<'a> Filter<'a> {
         Ok(())
     }
 
-    /// Whether it lets every item through.
-    pub(crate) fn is_all(&self) -> bool {
-        self.allow.is_empty() && self.deny.is_empty() && self.without.is_empty()
-    }
-
     /// The sets' bits for 64 rows of a table of `rows`.
     #[inline]
     pub(crate) fn word(&self, block: usize, rows: usize) -> u64 {

@@ -109,6 +109,17 @@ impl Kernel {
         }
     }
 
+    /// Inner products in whole numbers of 64 rows of codes of `width` bytes with a query of codes; no code
+    /// is -128.
+    #[inline]
+    pub(crate) fn int8_block(self, codes: &[i8], width: usize, query: &[i8], sums: &mut [i32; BLOCK]) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2(proof) => avx2::int8_block(proof, codes, width, query, sums),
+            Kernel::Portable => portable::int8_block(codes, width, query, sums),
+        }
+    }
+
     /// Bit `i` says that `scores[i] >= threshold`.
     #[inline]
     pub(crate) fn reaching(self, scores: &[f32; BLOCK], threshold: f32) -> u64 {
@@ -153,6 +164,22 @@ mod tests {
                 assert_eq!(block(fast), single, "{dims:?}");
                 assert_eq!(packed(fast, &values, cut), packed(Kernel::Portable, &values, cut), "{dims:?}");
             }
+        }
+    }
+
+    #[test]
+    fn fast_and_portable_bytes_agree() {
+        for width in [32, 96, 2048] {
+            let code = |at: usize| ((at * 7919 + at / 251) % 255) as i8;
+            let code = |at: usize| if code(at) == -128 { 127 } else { code(at) };
+            let (codes, query): (Vec<i8>, Vec<i8>) =
+                ((0..BLOCK * width).map(code).collect(), (0..width).map(|at| code(at + 9)).collect());
+            let sums = |kernel: Kernel| {
+                let mut sums = [0; BLOCK];
+                kernel.int8_block(&codes, width, &query, &mut sums);
+                sums
+            };
+            assert_eq!(sums(Kernel::detect()), sums(Kernel::Portable), "width {width}");
         }
     }
 

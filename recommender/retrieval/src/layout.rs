@@ -139,6 +139,11 @@ impl Layout {
         self.cuts.iter().take_while(|cut| cut.end <= self.levels[level].0).count()
     }
 
+    /// Whether a level ends where a cut ends.
+    pub(crate) fn ends_cut(&self, level: usize) -> bool {
+        self.cuts.iter().any(|cut| cut.end == self.levels[level].0)
+    }
+
     /// Copies a vector of a level's dim to padded columns.
     pub(crate) fn pad(&self, vector: &[f32], level: usize, padded: &mut [f32]) {
         debug_assert_eq!((vector.len(), padded.len()), (self.dims[level], self.padded(level)));

@@ -17,6 +17,8 @@ mod bitset;
 mod buffer;
 mod error;
 mod filter;
+mod funnel;
+mod int8;
 mod kernel;
 mod layout;
 mod metadata;
@@ -29,10 +31,15 @@ mod table;
 pub use bitset::Bitset;
 pub use error::RetrievalError;
 pub use filter::Filter;
+pub use funnel::{Funnel, MAX_SHORTLIST, MAX_STAGES, Stage};
+pub use int8::Int8Table;
 pub use metadata::{MAX_CACHED_SETS, Metadata};
 pub use predicate::{MAX_CONDITIONS, MAX_VALUES, Predicate};
 pub use table::NestedTable;
 
+/// Below this many items use exact search, and build no index: it takes a few milliseconds at most, and an
+/// index costs recall and memory. `tune` answers so.
+pub const EXACT_ITEMS: usize = 50_000;
 /// Most results of one query.
 pub const MAX_K: usize = 1_000;
 /// Most queries of one batch.

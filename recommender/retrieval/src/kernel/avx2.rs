@@ -4,10 +4,12 @@
 //! instructions may run the rest.
 #![allow(unsafe_code)]
 
+mod bytes;
 mod panel;
 mod rows;
 
 use super::{Strips, width};
+use crate::int8::RUN;
 use crate::layout::{BLOCK, GROUP, LANES, LINE, Segment};
 use std::arch::x86_64::{
     __m256, _CMP_GE_OQ, _MM_HINT_T1, _mm_prefetch, _mm256_add_ps, _mm256_cmp_ps, _mm256_loadu_ps, _mm256_movemask_ps,
@@ -85,6 +87,14 @@ pub(super) fn prefetch(values: &[f32], start: usize, lines: usize) {
         // SAFETY: a prefetch reads nothing, whatever the address; x86-64 always has it.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(line * LINE).cast()) };
     }
+}
+
+/// As [`super::Kernel::int8_block`].
+#[inline]
+pub(super) fn int8_block(_: Proof, codes: &[i8], width: usize, query: &[i8], sums: &mut [i32; BLOCK]) {
+    assert!(width.is_multiple_of(RUN) && codes.len() >= BLOCK * width && query.len() == width, "whole rows");
+    // SAFETY: `Proof` says the instructions exist; the assert covers every byte read.
+    unsafe { bytes::block(codes.as_ptr(), width, query.as_ptr(), sums) }
 }
 
 /// As [`super::Kernel::reaching`].

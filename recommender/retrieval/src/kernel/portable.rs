@@ -4,7 +4,8 @@
 //! rounded before it is added, so the last bits differ from those of a machine that has it.
 
 use super::{PANEL, Strips};
-use crate::layout::{BLOCK, LANES, LINE, Segment};
+use crate::int8::RUN;
+use crate::layout::{BLOCK, GROUP, LANES, LINE, Segment};
 
 /// As [`super::Kernel::add_rows`].
 pub(super) fn add_rows(values: &[f32], cut: &[Segment], rows: &[u32], query: &[f32], scores: &mut [f32]) {
@@ -61,6 +62,17 @@ pub(super) fn add_panel(panel: &[f32], queries: &[f32], count: usize, strips: St
             let before = if strips.fresh { 0.0 } else { *score };
             *score = before + reduce(&lanes.map(|sums| sums[row]));
         }
+    }
+}
+
+/// As [`super::Kernel::int8_block`].
+pub(super) fn int8_block(codes: &[i8], width: usize, query: &[i8], sums: &mut [i32; BLOCK]) {
+    for (row, sum) in sums.iter_mut().enumerate() {
+        let group = &codes[row / GROUP * GROUP * width..];
+        *sum = query.chunks_exact(RUN).enumerate().fold(0, |sum, (run, query)| {
+            let row = &group[(run * GROUP + row % GROUP) * RUN..][..RUN];
+            row.iter().zip(query).fold(sum, |sum, (&a, &b)| sum + i32::from(a) * i32::from(b))
+        });
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tests of the retrieval crate: properties against a naive version, and one check for each refusal.
 
+mod approximate;
 mod filters;
 mod naive;
 mod predicates;
