@@ -1,6 +1,8 @@
 //! Why a table or a query was refused: one sentence with the value and the way out.
 
-use crate::{MAX_BATCH, MAX_K, MAX_SHORTLIST, MAX_STAGES, MAX_THREADS, MAX_WITHOUT};
+use crate::{
+    MAX_BATCH, MAX_ITERATIONS, MAX_K, MAX_SHORTLIST, MAX_STAGES, MAX_THREADS, MAX_WITHOUT, MIN_TUNING_QUERIES,
+};
 
 /// A refused table or query.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -120,6 +122,34 @@ pub enum RetrievalError {
     Stages {
         /// The query's dim.
         dim: usize,
+    },
+    /// The config of cells is out of its range.
+    #[error("{cells} cells and {iterations} iterations are not 1 to {most_cells} and 1 to {MAX_ITERATIONS}", MAX_ITERATIONS = MAX_ITERATIONS)]
+    Cells {
+        /// Cells asked for.
+        cells: usize,
+        /// Iterations asked for.
+        iterations: usize,
+        /// Most cells of this table.
+        most_cells: usize,
+    },
+    /// A query of cells is out of its range.
+    #[error("a query of dim {dim} needs at least dim {least_dim}, 1 to {cells} cells and a shortlist of 1 to {MAX_SHORTLIST}", MAX_SHORTLIST = MAX_SHORTLIST)]
+    Probe {
+        /// The query's dim.
+        dim: usize,
+        /// The largest dim that the index reads.
+        least_dim: usize,
+        /// Cells there are.
+        cells: usize,
+    },
+    /// Too few queries to choose by, or a recall that is none.
+    #[error("{queries} queries and recall {recall} are not at least {MIN_TUNING_QUERIES} whole queries and a recall above 0 and at most 1", MIN_TUNING_QUERIES = MIN_TUNING_QUERIES)]
+    Tuning {
+        /// Queries given.
+        queries: usize,
+        /// Recall asked for.
+        recall: f64,
     },
     /// A number of threads is 0 or too large.
     #[error("{threads} threads are not 1 to {MAX_THREADS}", MAX_THREADS = MAX_THREADS)]

@@ -19,6 +19,8 @@ pub(crate) const RUN: usize = 32;
 /// Bound on the rounding of an f32 score and of an estimate, relative to the lengths of row and query: at
 /// most 50 roundings of 6e-8 lie on the way to a score of 2048 columns.
 const ROUNDING: f32 = 1e-5;
+/// Covers products so small that f32 holds few of their digits.
+const TINY: f32 = 1e-30;
 
 /// A table's prefix in bytes.
 pub struct Int8Table {
@@ -165,7 +167,7 @@ impl Coded {
     /// query's loss, and rounding.
     #[inline]
     fn estimate(&self, sum: i32, row: Row) -> (f32, f32) {
-        let rounding = ROUNDING * (row.length + row.lost) * self.length;
+        let rounding = ROUNDING * (row.length + row.lost) * self.length + TINY;
         (sum as f32 * (row.scale * self.row.scale), row.lost * self.length + row.length * self.row.lost + rounding)
     }
 }

@@ -19,7 +19,9 @@ mod error;
 mod filter;
 mod funnel;
 mod int8;
+mod ivf;
 mod kernel;
+mod kmeans;
 mod layout;
 mod metadata;
 mod predicate;
@@ -27,15 +29,18 @@ mod scan;
 mod select;
 mod split;
 mod table;
+mod tune;
 
 pub use bitset::Bitset;
 pub use error::RetrievalError;
 pub use filter::Filter;
 pub use funnel::{Funnel, MAX_SHORTLIST, MAX_STAGES, Stage};
 pub use int8::Int8Table;
+pub use ivf::{Ivf, IvfConfig, MAX_CELLS, MAX_ITERATIONS, Probe};
 pub use metadata::{MAX_CACHED_SETS, Metadata};
 pub use predicate::{MAX_CONDITIONS, MAX_VALUES, Predicate};
 pub use table::NestedTable;
+pub use tune::{MIN_TUNING_QUERIES, Plan, TuneConfig, Tuned, tune};
 
 /// Below this many items use exact search, and build no index: it takes a few milliseconds at most, and an
 /// index costs recall and memory. `tune` answers so.

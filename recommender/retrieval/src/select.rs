@@ -26,6 +26,11 @@ impl Best {
         Best { k, keys: Vec::with_capacity(capacity(k).min(most)), floor: 0, threshold: f32::NEG_INFINITY }
     }
 
+    /// Number of candidates kept: at least that many results will come, up to k.
+    pub(crate) fn kept(&self) -> usize {
+        self.keys.len()
+    }
+
     /// A score below it cannot be a result.
     #[inline]
     pub(crate) fn threshold(&self) -> f32 {

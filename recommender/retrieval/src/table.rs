@@ -174,6 +174,15 @@ impl NestedTable {
         Ok(vector)
     }
 
+    /// All items' vectors at `dim`, row-major [items, dim].
+    pub(crate) fn prefixes(&self, dim: usize) -> Result<Vec<f32>, RetrievalError> {
+        let mut rows = Vec::with_capacity(self.items() * dim);
+        for id in 1..=self.items() {
+            rows.extend_from_slice(&self.vector(id as u32, dim)?);
+        }
+        Ok(rows)
+    }
+
     /// Index of a dim among the nesting dims.
     pub(crate) fn level(&self, dim: usize) -> Result<usize, RetrievalError> {
         let dims = self.dims();
