@@ -10,7 +10,9 @@
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use retrieval::{Filter, Funnel, Int8Table, Ivf, IvfConfig, NestedTable, Plan, Probe, Scored, Stage, TuneConfig, tune};
+use retrieval::{
+    CodedTable, Filter, Funnel, Ivf, IvfConfig, NestedTable, Plan, Precision, Probe, Scored, Stage, TuneConfig, tune,
+};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -71,7 +73,8 @@ struct Method<'a> {
 
 fn compare(table: &Arc<NestedTable>, queries: &[f32], dim: usize) {
     let all = Filter::all();
-    let bytes = Int8Table::new(Arc::clone(table), dim).expect("bytes");
+    let coded = |precision| CodedTable::new(Arc::clone(table), dim, precision).expect("codes");
+    let (bytes, halves) = (coded(Precision::Int8), coded(Precision::Half));
     let cells = (table.items() as f64).sqrt() as usize;
     let scan_dim = *table.dims().iter().find(|&&small| small >= 64.min(dim)).expect("a dim");
     let index = IvfConfig { cell_dim: scan_dim, scan_dim, cells, iterations: 10, seed: 7 };
@@ -86,6 +89,10 @@ fn compare(table: &Arc<NestedTable>, queries: &[f32], dim: usize) {
     methods.push(Method {
         name: "int8, exact by proof".into(),
         search: Box::new(|query| bytes.search(query, K, all, 1).expect("a search")),
+    });
+    methods.push(Method {
+        name: "f16, exact by proof".into(),
+        search: Box::new(|query| halves.search(query, K, all, 1).expect("a search")),
     });
     for stages in stages_of(table.dims(), dim) {
         let name = stages.iter().map(|stage| format!("{} ({})", stage.dim, stage.shortlist)).collect::<Vec<_>>();

@@ -18,7 +18,7 @@ pub(crate) const QUERIES: usize = 4;
 /// Which implementation runs; chosen once for a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kernel {
-    /// AVX2 and FMA; exists only as the result of [`Kernel::detect`].
+    /// AVX2, FMA and F16C; exists only as the result of [`Kernel::detect`].
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Proof),
     /// Plain Rust.
@@ -109,14 +109,23 @@ impl Kernel {
         }
     }
 
-    /// Inner products in whole numbers of 64 rows of codes of `width` bytes with a query of codes; no code
-    /// is -128.
+    /// Inner products in whole numbers of 64 rows of codes with a query of codes; no code is -128.
     #[inline]
-    pub(crate) fn int8_block(self, codes: &[i8], width: usize, query: &[i8], sums: &mut [i32; BLOCK]) {
+    pub(crate) fn int8_block(self, codes: &[i8], query: &[i8], sums: &mut [i32; BLOCK]) {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2(proof) => avx2::int8_block(proof, codes, width, query, sums),
-            Kernel::Portable => portable::int8_block(codes, width, query, sums),
+            Kernel::Avx2(proof) => avx2::int8_block(proof, codes, query, sums),
+            Kernel::Portable => portable::int8_block(codes, query, sums),
+        }
+    }
+
+    /// Inner products of 64 rows of little-endian halves with a query; the order of addition is free.
+    #[inline]
+    pub(crate) fn half_block(self, codes: &[u8], query: &[f32], sums: &mut [f32; BLOCK]) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2(proof) => avx2::half_block(proof, codes, query, sums),
+            Kernel::Portable => portable::half_block(codes, query, sums),
         }
     }
 
@@ -176,10 +185,26 @@ mod tests {
                 ((0..BLOCK * width).map(code).collect(), (0..width).map(|at| code(at + 9)).collect());
             let sums = |kernel: Kernel| {
                 let mut sums = [0; BLOCK];
-                kernel.int8_block(&codes, width, &query, &mut sums);
+                kernel.int8_block(&codes, &query, &mut sums);
                 sums
             };
             assert_eq!(sums(Kernel::detect()), sums(Kernel::Portable), "width {width}");
+        }
+    }
+
+    #[test]
+    fn fast_and_portable_halves_agree() {
+        for columns in [16, 80, 1024] {
+            let value = |at: usize| ((at * 7919) % 13) as f32 - 6.0;
+            let codes: Vec<u8> =
+                (0..BLOCK * columns).flat_map(|at| half::f16::from_f32(value(at)).to_le_bytes()).collect();
+            let query: Vec<f32> = (0..columns).map(|at| value(at + 5)).collect();
+            let sums = |kernel: Kernel| {
+                let mut sums = [0.0; BLOCK];
+                kernel.half_block(&codes, &query, &mut sums);
+                sums
+            };
+            assert_eq!(sums(Kernel::detect()), sums(Kernel::Portable), "{columns} columns");
         }
     }
 

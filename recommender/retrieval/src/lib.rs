@@ -15,10 +15,10 @@
 mod batch;
 mod bitset;
 mod buffer;
+mod coded;
 mod error;
 mod filter;
 mod funnel;
-mod int8;
 mod ivf;
 mod kernel;
 mod kmeans;
@@ -32,10 +32,10 @@ mod table;
 mod tune;
 
 pub use bitset::Bitset;
+pub use coded::{CodedTable, Precision};
 pub use error::RetrievalError;
 pub use filter::Filter;
 pub use funnel::{Funnel, MAX_SHORTLIST, MAX_STAGES, Stage};
-pub use int8::Int8Table;
 pub use ivf::{Ivf, IvfConfig, MAX_CELLS, MAX_ITERATIONS, Probe};
 pub use metadata::{MAX_CACHED_SETS, Metadata};
 pub use predicate::{MAX_CONDITIONS, MAX_VALUES, Predicate};

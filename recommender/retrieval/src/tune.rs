@@ -7,7 +7,8 @@
 use crate::funnel::Survivors;
 use crate::table::check_k;
 use crate::{
-    EXACT_ITEMS, Filter, Funnel, Ivf, IvfConfig, MAX_BATCH, NestedTable, Probe, RetrievalError, Scored, Stage, scan,
+    EXACT_ITEMS, Filter, Funnel, Ivf, IvfConfig, MAX_BATCH, NestedTable, Precision, Probe, RetrievalError, Scored,
+    Stage, scan,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -40,8 +41,8 @@ pub struct TuneConfig {
 pub enum Plan {
     /// [`NestedTable::search`].
     Exact,
-    /// [`crate::Int8Table::search`]: exact too.
-    Int8,
+    /// [`crate::CodedTable::search`]: exact too.
+    Coded(Precision),
     /// [`NestedTable::search_funnel`].
     Funnel(Funnel),
     /// [`Ivf::search`].
@@ -102,7 +103,8 @@ pub fn tune(
         let truth = exact(table, &choosing, dim, config)?;
         let trial = Trial { table, queries: &choosing, truth: &truth, dim, level, config };
         let int8_bytes = items * (dim + 12) + 4 * config.k * dim * size_of::<f32>() * SCATTERED;
-        let found = trial.funnels()?.into_iter().chain(trial.cells()?).chain([(Plan::Int8, int8_bytes)]);
+        let found =
+            trial.funnels()?.into_iter().chain(trial.cells()?).chain([(Plan::Coded(Precision::Int8), int8_bytes)]);
         best = found.chain([best]).min_by_key(|(_, cost)| *cost).expect("exact is one of them");
     }
     let held_out_recall = measure(table, &best.0, &held_out, dim, config)?;
@@ -148,7 +150,7 @@ fn measure(
 ) -> Result<f64, RetrievalError> {
     let all = Filter::all();
     let truth = match plan {
-        Plan::Exact | Plan::Int8 => return Ok(1.0),
+        Plan::Exact | Plan::Coded(_) => return Ok(1.0),
         Plan::Funnel(_) | Plan::Ivf { .. } => exact(table, queries, dim, config)?,
     };
     let cells = match plan {

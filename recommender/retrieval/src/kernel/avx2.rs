@@ -9,20 +9,22 @@ mod panel;
 mod rows;
 
 use super::{Strips, width};
-use crate::int8::RUN;
+use crate::coded::RUN;
 use crate::layout::{BLOCK, GROUP, LANES, LINE, Segment};
 use std::arch::x86_64::{
     __m256, _CMP_GE_OQ, _MM_HINT_T1, _mm_prefetch, _mm256_add_ps, _mm256_cmp_ps, _mm256_loadu_ps, _mm256_movemask_ps,
     _mm256_set1_ps, _mm256_storeu_ps,
 };
 
-/// That the processor has AVX2 and FMA: only [`Proof::detect`] makes one.
+/// That the processor has AVX2, FMA and F16C, as every one since 2013 that has the first: only [`Proof::detect`] makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Proof(());
 
 impl Proof {
     pub(super) fn detect() -> Option<Proof> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Proof(()))
+        let all =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+        all.then_some(Proof(()))
     }
 }
 
@@ -91,10 +93,20 @@ pub(super) fn prefetch(values: &[f32], start: usize, lines: usize) {
 
 /// As [`super::Kernel::int8_block`].
 #[inline]
-pub(super) fn int8_block(_: Proof, codes: &[i8], width: usize, query: &[i8], sums: &mut [i32; BLOCK]) {
-    assert!(width.is_multiple_of(RUN) && codes.len() >= BLOCK * width && query.len() == width, "whole rows");
+pub(super) fn int8_block(_: Proof, codes: &[i8], query: &[i8], sums: &mut [i32; BLOCK]) {
+    let width = query.len();
+    assert!(width.is_multiple_of(RUN) && codes.len() == BLOCK * width, "whole rows");
     // SAFETY: `Proof` says the instructions exist; the assert covers every byte read.
-    unsafe { bytes::block(codes.as_ptr(), width, query.as_ptr(), sums) }
+    unsafe { bytes::int8_block(codes.as_ptr(), width, query.as_ptr(), sums) }
+}
+
+/// As [`super::Kernel::half_block`].
+#[inline]
+pub(super) fn half_block(_: Proof, codes: &[u8], query: &[f32], sums: &mut [f32; BLOCK]) {
+    let width = query.len() * 2;
+    assert!(width.is_multiple_of(RUN) && codes.len() == BLOCK * width, "whole rows");
+    // SAFETY: `Proof` says the instructions exist; the assert covers every byte read.
+    unsafe { bytes::half_block(codes.as_ptr(), width, query.as_ptr(), sums) }
 }
 
 /// As [`super::Kernel::reaching`].

@@ -4,8 +4,9 @@
 //! rounded before it is added, so the last bits differ from those of a machine that has it.
 
 use super::{PANEL, Strips};
-use crate::int8::RUN;
+use crate::coded::RUN;
 use crate::layout::{BLOCK, GROUP, LANES, LINE, Segment};
+use half::f16;
 
 /// As [`super::Kernel::add_rows`].
 pub(super) fn add_rows(values: &[f32], cut: &[Segment], rows: &[u32], query: &[f32], scores: &mut [f32]) {
@@ -66,12 +67,25 @@ pub(super) fn add_panel(panel: &[f32], queries: &[f32], count: usize, strips: St
 }
 
 /// As [`super::Kernel::int8_block`].
-pub(super) fn int8_block(codes: &[i8], width: usize, query: &[i8], sums: &mut [i32; BLOCK]) {
+pub(super) fn int8_block(codes: &[i8], query: &[i8], sums: &mut [i32; BLOCK]) {
     for (row, sum) in sums.iter_mut().enumerate() {
-        let group = &codes[row / GROUP * GROUP * width..];
+        let group = &codes[row / GROUP * GROUP * query.len()..];
         *sum = query.chunks_exact(RUN).enumerate().fold(0, |sum, (run, query)| {
             let row = &group[(run * GROUP + row % GROUP) * RUN..][..RUN];
             row.iter().zip(query).fold(sum, |sum, (&a, &b)| sum + i32::from(a) * i32::from(b))
+        });
+    }
+}
+
+/// As [`super::Kernel::half_block`].
+pub(super) fn half_block(codes: &[u8], query: &[f32], sums: &mut [f32; BLOCK]) {
+    let columns = RUN / size_of::<f16>();
+    for (row, sum) in sums.iter_mut().enumerate() {
+        let group = &codes[row / GROUP * GROUP * query.len() * size_of::<f16>()..];
+        *sum = query.chunks_exact(columns).enumerate().fold(0.0, |sum, (run, query)| {
+            let row = &group[(run * GROUP + row % GROUP) * RUN..][..RUN];
+            let halves = row.chunks_exact(2).map(|bytes| f16::from_le_bytes([bytes[0], bytes[1]]).to_f32());
+            halves.zip(query).fold(sum, |sum, (a, &b)| sum + a * b)
         });
     }
 }

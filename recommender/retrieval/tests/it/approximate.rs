@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use retrieval::{
-    Bitset, EXACT_ITEMS, Filter, Funnel, Int8Table, Ivf, IvfConfig, MAX_SHORTLIST, NestedTable, Plan, Probe,
-    RetrievalError, Stage, TuneConfig, tune,
+    Bitset, CodedTable, EXACT_ITEMS, Filter, Funnel, Ivf, IvfConfig, MAX_SHORTLIST, NestedTable, Plan, Precision,
+    Probe, RetrievalError, Stage, TuneConfig, tune,
 };
 use std::sync::Arc;
 
@@ -62,6 +62,7 @@ proptest! {
         level in 0usize..7,
         k in prop_oneof![1usize..=20, Just(1000)],
         tied in any::<bool>(),
+        half in any::<bool>(),
         spread in -30i32..=15,
         threads in 1usize..=2,
     ) {
@@ -73,7 +74,8 @@ proptest! {
             row.iter_mut().for_each(|value| *value = if tied { (*value * 3.0).round() } else { *value * factor });
         }
         let table = Arc::new(NestedTable::new(&rows, &DIMS).unwrap());
-        let bytes = Int8Table::new(Arc::clone(&table), DIMS[level]).unwrap();
+        let precision = if half { Precision::Half } else { Precision::Int8 };
+        let bytes = CodedTable::new(Arc::clone(&table), DIMS[level], precision).unwrap();
         let query = values(random, DIMS[level]);
         let deny = Bitset::from_ids(items, (1..=items as u32).filter(|_| random.random_bool(0.2))).unwrap();
         let seen = [1, 5, 9];
@@ -98,7 +100,7 @@ fn funnels_that_are_none() {
     check(&[(64, 0)], stages.clone());
     check(&[(64, MAX_SHORTLIST + 1)], stages);
     check(&[(60, 10)], RetrievalError::Untrained { dim: 60, trained: DIMS.to_vec() });
-    let bytes = Int8Table::new(Arc::clone(&table), 64).unwrap();
+    let bytes = CodedTable::new(Arc::clone(&table), 64, Precision::Half).unwrap();
     let error = bytes.search(&[0.5; 24], 3, &Filter::all(), 1).unwrap_err();
     assert_eq!(error, RetrievalError::Untrained { dim: 24, trained: vec![64] });
 }

@@ -109,7 +109,7 @@ unsafe fn add_scattered(
 /// Lane sums of 8 rows, by the rule of `layout.rs`.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn reduce(lanes: [__m256; LANES]) -> __m256 {
+pub(super) fn reduce(lanes: [__m256; LANES]) -> __m256 {
     let low = _mm256_hadd_ps(_mm256_hadd_ps(lanes[0], lanes[1]), _mm256_hadd_ps(lanes[2], lanes[3]));
     let high = _mm256_hadd_ps(_mm256_hadd_ps(lanes[4], lanes[5]), _mm256_hadd_ps(lanes[6], lanes[7]));
     _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high))

@@ -1,20 +1,24 @@
-//! A companion table of one byte a value: the scan reads a quarter of the memory, and the result is exact.
+//! A companion table of one or two bytes a value: the scan reads a quarter or half of the memory, and the
+//! result is exact.
 //!
-//! A row is stored as whole numbers of -127 to 127 times a scale, with the length of what rounding took
-//! away. By Cauchy-Schwarz that length bounds how far the row's score can be from the estimate. A row
-//! whose estimate plus bound is below the k-th largest estimate minus bound cannot be a result; the others,
-//! some tens at most in practice, are scored from the table itself. So recall is 1 by proof, not by luck.
+//! A row is stored as coarse values times a scale, with the length of what rounding took away. By
+//! Cauchy-Schwarz that length bounds how far the row's score can be from the estimate. A row whose estimate
+//! plus bound is below the k-th largest estimate minus bound cannot be a result; the others, some tens at
+//! most in practice, are scored from the table itself. So recall is 1 by proof, not by luck.
 
 use crate::bitset::bits;
 use crate::buffer::Buffer;
 use crate::funnel::Survivors;
+use crate::kernel::Kernel;
 use crate::layout::{BLOCK, GROUP};
 use crate::select::Best;
 use crate::table::{check_k, check_threads};
 use crate::{Filter, NestedTable, RetrievalError, Scored, scan, split};
+use half::f16;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Columns of one row that lie together: a register of bytes.
+/// Bytes of one row that lie together: a register.
 pub(crate) const RUN: usize = 32;
 /// Bound on the rounding of an f32 score and of an estimate, relative to the lengths of row and query: at
 /// most 50 roundings of 6e-8 lie on the way to a score of 2048 columns.
@@ -22,14 +26,25 @@ const ROUNDING: f32 = 1e-5;
 /// Covers products so small that f32 holds few of their digits.
 const TINY: f32 = 1e-30;
 
+/// How a value is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// One byte: whole numbers of -127 to 127.
+    Int8,
+    /// Two bytes: IEEE half precision. Fewer rows are scored twice than with one byte.
+    Half,
+}
+
 /// A table's prefix in bytes.
-pub struct Int8Table {
+pub struct CodedTable {
     table: Arc<NestedTable>,
     level: usize,
-    /// Columns, a multiple of [`RUN`].
+    precision: Precision,
+    /// Bytes of a row, a multiple of [`RUN`].
     width: usize,
-    /// Groups of 8 rows, interleaved by runs of 32 columns.
-    codes: Buffer<i8>,
+    /// Groups of 8 rows, interleaved by runs of 32 bytes.
+    codes: Buffer<u8>,
     rows: Vec<Row>,
 }
 
@@ -44,26 +59,26 @@ struct Row {
     lost: f32,
 }
 
-impl Int8Table {
-    /// Codes the prefix of `dim` columns: `dim + 12` bytes an item, beside the table.
+impl CodedTable {
+    /// Codes the prefix of `dim` columns: `dim + 12` or `2 dim + 12` bytes an item, beside the table.
     ///
     /// # Errors
     /// `dim` is no nesting dim, or the system has no memory for it.
-    pub fn new(table: Arc<NestedTable>, dim: usize) -> Result<Int8Table, RetrievalError> {
+    pub fn new(table: Arc<NestedTable>, dim: usize, precision: Precision) -> Result<CodedTable, RetrievalError> {
         let level = table.level(dim)?;
-        let width = dim.next_multiple_of(RUN);
+        let width = (dim * precision.bytes()).next_multiple_of(RUN);
         let blocks = table.view(level).layout.blocks();
         let mut codes = Buffer::zeroed(blocks * BLOCK * width)?;
         let mut rows = vec![Row::default(); blocks * BLOCK];
-        let mut code = vec![0i8; width];
+        let mut code = vec![0u8; width];
         for id in 1..=table.items() {
-            rows[id] = encode(&table.vector(id as u32, dim)?, &mut code);
+            rows[id] = precision.encode(&table.vector(id as u32, dim)?, &mut code);
             for (run, values) in code.chunks_exact(RUN).enumerate() {
                 let place = id / GROUP * GROUP * width + (run * GROUP + id % GROUP) * RUN;
                 codes.as_mut_slice()[place..place + RUN].copy_from_slice(values);
             }
         }
-        Ok(Int8Table { table, level, width, codes, rows })
+        Ok(CodedTable { table, level, precision, width, codes, rows })
     }
 
     /// Exactly what [`NestedTable::search`] gives at this table's dim, bit for bit.
@@ -85,7 +100,7 @@ impl Int8Table {
         check_k(k)?;
         check_threads(threads)?;
         filter.check(self.table.items())?;
-        let ids = self.candidates(&Coded::new(query, self.width), k, filter, threads);
+        let ids = self.candidates(&Coded::new(query, self.precision, self.width), k, filter, threads);
         let mut survivors = Survivors::unscored(ids);
         survivors.rescore(self.table.view(level), &padded);
         Ok(survivors.best(k))
@@ -116,8 +131,8 @@ impl Int8Table {
             return;
         }
         let first = block * BLOCK;
-        let mut sums = [0i32; BLOCK];
-        view.kernel.int8_block(&self.codes.as_slice()[first * self.width..], self.width, &query.code, &mut sums);
+        let codes = &self.codes.as_slice()[first * self.width..][..BLOCK * self.width];
+        let sums = query.sums(view.kernel, codes);
         let (mut upper, mut lower) = ([0.0f32; BLOCK], [0.0f32; BLOCK]);
         let rows: &[Row; BLOCK] = self.rows[first..].first_chunk().expect("rows are whole blocks");
         for at in 0..BLOCK {
@@ -134,9 +149,9 @@ impl Int8Table {
     }
 }
 
-impl std::fmt::Debug for Int8Table {
+impl std::fmt::Debug for CodedTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Int8Table(dim {} of {:?})", self.table.dims()[self.level], self.table)
+        write!(f, "CodedTable({:?}, dim {} of {:?})", self.precision, self.table.dims()[self.level], self.table)
     }
 }
 
@@ -148,45 +163,101 @@ struct Part {
     possible: Vec<Scored>,
 }
 
-/// A query in bytes.
+/// A query as the kernel takes it.
 struct Coded {
-    code: Vec<i8>,
+    code: Code,
     row: Row,
     length: f32,
 }
 
+enum Code {
+    Int8(Vec<i8>),
+    /// Not rounded: halves are widened by the kernel.
+    Half(Vec<f32>),
+}
+
 impl Coded {
-    fn new(query: &[f32], width: usize) -> Coded {
-        let mut code = vec![0; width];
-        let row = encode(query, &mut code);
+    fn new(query: &[f32], precision: Precision, width: usize) -> Coded {
         let length = query.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt() as f32;
-        Coded { code, row, length }
+        match precision {
+            Precision::Int8 => {
+                let mut code = vec![0; width];
+                let row = precision.encode(query, &mut code);
+                Coded { code: Code::Int8(bytemuck::cast_slice(&code).to_vec()), row, length }
+            }
+            Precision::Half => {
+                let mut code = query.to_vec();
+                code.resize(width / size_of::<f16>(), 0.0);
+                Coded { code: Code::Half(code), row: Row { scale: 1.0, length, lost: 0.0 }, length }
+            }
+        }
+    }
+
+    /// Inner products of the codes of 64 rows, without scales.
+    fn sums(&self, kernel: Kernel, codes: &[u8]) -> [f32; BLOCK] {
+        match &self.code {
+            Code::Int8(query) => {
+                let mut sums = [0; BLOCK];
+                kernel.int8_block(bytemuck::cast_slice(codes), query, &mut sums);
+                sums.map(|sum| sum as f32)
+            }
+            Code::Half(query) => {
+                let mut sums = [0.0; BLOCK];
+                kernel.half_block(codes, query, &mut sums);
+                sums
+            }
+        }
     }
 
     /// A row's score, and how far off that can be: the row's loss times the query, the coded row times the
     /// query's loss, and rounding.
     #[inline]
-    fn estimate(&self, sum: i32, row: Row) -> (f32, f32) {
+    fn estimate(&self, sum: f32, row: Row) -> (f32, f32) {
         let rounding = ROUNDING * (row.length + row.lost) * self.length + TINY;
-        (sum as f32 * (row.scale * self.row.scale), row.lost * self.length + row.length * self.row.lost + rounding)
+        (sum * (row.scale * self.row.scale), row.lost * self.length + row.length * self.row.lost + rounding)
     }
 }
 
-/// Writes the nearest whole numbers of steps; places beyond the vector become 0.
-fn encode(vector: &[f32], code: &mut [i8]) -> Row {
-    let largest = vector.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-    let scale = largest / 127.0;
-    code.fill(0);
-    // A vector so small that its step is no normal number is all loss.
-    let inverse = if scale.is_normal() { 1.0 / scale } else { 0.0 };
-    let (mut length, mut lost) = (0.0f64, 0.0f64);
-    for (&value, code) in vector.iter().zip(code) {
-        *code = (value * inverse).round().clamp(-127.0, 127.0) as i8;
-        let coded = f64::from(*code) * f64::from(scale);
-        length += coded * coded;
-        lost += (f64::from(value) - coded).powi(2);
+impl Precision {
+    fn bytes(self) -> usize {
+        match self {
+            Precision::Int8 => 1,
+            Precision::Half => size_of::<f16>(),
+        }
     }
-    Row { scale, length: up(length.sqrt()), lost: up(lost.sqrt()) }
+
+    /// Writes the nearest codes; places beyond the vector become 0.
+    fn encode(self, vector: &[f32], code: &mut [u8]) -> Row {
+        let largest = vector.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+        // Halves of -1 to 1, so that none overflows and small vectors lose nothing more.
+        let scale = if self == Precision::Int8 { largest / 127.0 } else { largest };
+        code.fill(0);
+        // A vector so small that its step is no normal number is all loss.
+        let inverse = if scale.is_normal() && (1.0 / scale).is_normal() { 1.0 / scale } else { 0.0 };
+        let (mut length, mut lost) = (0.0f64, 0.0f64);
+        for (&value, code) in vector.iter().zip(code.chunks_exact_mut(self.bytes())) {
+            let coded = f64::from(self.encode_value(value * inverse, code)) * f64::from(scale);
+            length += coded * coded;
+            lost += (f64::from(value) - coded).powi(2);
+        }
+        Row { scale, length: up(length.sqrt()), lost: up(lost.sqrt()) }
+    }
+
+    /// Writes one value and returns what was written.
+    fn encode_value(self, value: f32, code: &mut [u8]) -> f32 {
+        match self {
+            Precision::Int8 => {
+                let whole = value.round().clamp(-127.0, 127.0) as i8;
+                code.copy_from_slice(&whole.to_le_bytes());
+                f32::from(whole)
+            }
+            Precision::Half => {
+                let half = f16::from_f32(value);
+                code.copy_from_slice(&half.to_le_bytes());
+                half.to_f32()
+            }
+        }
+    }
 }
 
 /// The next f32 that is not smaller: a bound must not be rounded down.
