@@ -68,8 +68,10 @@ fn bundle(file: &str, dims: &[usize]) {
 /// One way to search.
 struct Method<'a> {
     name: String,
-    search: Box<dyn Fn(&[f32]) -> Vec<Scored> + 'a>,
+    search: Search<'a>,
 }
+
+type Search<'a> = Box<dyn Fn(&[f32]) -> Vec<Scored> + 'a>;
 
 fn compare(table: &Arc<NestedTable>, queries: &[f32], dim: usize) {
     let all = Filter::all();

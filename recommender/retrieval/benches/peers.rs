@@ -2,7 +2,7 @@
 //! that `peers.py` can time us and them in turns on the same data.
 //!
 //! ```text
-//! table FILE ROWS DIM[,DIM...]     raw f32 [ROWS, last dim]; row 0 is PAD
+//! table FILE ROWS DIM[,DIM...]     raw f32 of this machine [ROWS, last dim]; row 0 is PAD
 //! random ROWS DIM[,DIM...] SEED    the same, made here, with 256 queries
 //! queries FILE COUNT DIM           raw f32 [COUNT, DIM]
 //! run DIM BATCH THREADS K TURNS    {"ms": [wall, one a batch], "cpu_ms": [...], "ids": [[k ids] a query]}
@@ -11,7 +11,7 @@
 
 use rand::{Rng, SeedableRng};
 use retrieval::{Filter, NestedTable};
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 use std::time::Instant;
 
 fn main() {
@@ -97,8 +97,13 @@ fn cpu_seconds() -> f64 {
 }
 
 fn floats(file: &str) -> Vec<f32> {
-    let bytes = std::fs::read(file).unwrap_or_else(|error| panic!("{file}: {error}"));
-    bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes"))).collect()
+    let refused = |error| panic!("{file}: {error}");
+    let bytes = std::fs::metadata(file).unwrap_or_else(refused).len();
+    // Read in place: a million rows are 4 GiB, and twice that would not fit beside the peers.
+    let mut values = vec![0.0f32; bytes as usize / size_of::<f32>()];
+    let mut open = std::fs::File::open(file).unwrap_or_else(refused);
+    open.read_exact(bytemuck::cast_slice_mut(&mut values)).unwrap_or_else(refused);
+    values
 }
 
 fn list(text: &str) -> Vec<usize> {

@@ -71,8 +71,8 @@ impl CodedTable {
         let mut codes = Buffer::zeroed(blocks * BLOCK * width)?;
         let mut rows = vec![Row::default(); blocks * BLOCK];
         let mut code = vec![0u8; width];
-        for id in 1..=table.items() {
-            rows[id] = precision.encode(&table.vector(id as u32, dim)?, &mut code);
+        for (id, row) in rows.iter_mut().enumerate().take(table.items() + 1).skip(1) {
+            *row = precision.encode(&table.vector(id as u32, dim)?, &mut code);
             for (run, values) in code.chunks_exact(RUN).enumerate() {
                 let place = id / GROUP * GROUP * width + (run * GROUP + id % GROUP) * RUN;
                 codes.as_mut_slice()[place..place + RUN].copy_from_slice(values);

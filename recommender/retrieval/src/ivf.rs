@@ -67,7 +67,8 @@ impl Ivf {
     /// A dim is no nesting dim, a number of the config is out of its range, or memory is short.
     pub fn new(table: Arc<NestedTable>, config: IvfConfig, threads: usize) -> Result<Ivf, RetrievalError> {
         let IvfConfig { cell_dim, scan_dim, cells, iterations, seed } = config;
-        (table.level(cell_dim)?, table.level(scan_dim)?);
+        table.level(cell_dim)?;
+        table.level(scan_dim)?;
         check_threads(threads)?;
         let most_cells = MAX_CELLS.min(table.items());
         if !(1..=most_cells).contains(&cells) || !(1..=MAX_ITERATIONS).contains(&iterations) {

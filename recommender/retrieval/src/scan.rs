@@ -6,8 +6,9 @@ use crate::layout::{BLOCK, Layout};
 use crate::select::Best;
 use crate::{Filter, Scored, split};
 
-/// Of 64 rows, up to this many are scored one by one; more, and scoring all 64 is faster.
-const SPARSE: u32 = 12;
+/// Of 64 rows, up to this many are scored one by one; more, and scoring all 64 in order is faster: a row
+/// read alone takes up to twice as long as one read in order (`benches/filters.rs`).
+const SPARSE: u32 = 24;
 
 /// A table as a scan sees it, at one dim.
 #[derive(Clone, Copy)]
@@ -30,7 +31,7 @@ pub(crate) struct Allowed<'a> {
 
 /// The best `k` of the table on up to `threads` threads; `query` is padded.
 pub(crate) fn top_k(view: View<'_>, query: &[f32], k: usize, filter: &Filter<'_>, threads: usize) -> Vec<Scored> {
-    let row_bytes = query.len() * size_of::<f32>();
+    let row_bytes = size_of_val(query);
     let blocks = view.layout.blocks();
     let threads = split::threads_for(blocks * BLOCK * row_bytes, 1, threads);
     let chunks = split::Chunks::new(blocks, row_bytes);

@@ -45,7 +45,7 @@ impl NestedTable {
         let mut longest = 0.0f64;
         for (at, row) in rows.chunks_exact(width).enumerate() {
             let length = norms(row, dims, |level, inverse| inverse_norms[level * count + at] = inverse);
-            if !(length <= LONGEST) {
+            if length.is_nan() || length > LONGEST {
                 return Err(RetrievalError::Row { row: at });
             }
             longest = longest.max(length);
