@@ -97,13 +97,14 @@ fn cpu_seconds() -> f64 {
 }
 
 fn floats(file: &str) -> Vec<f32> {
-    let refused = |error| panic!("{file}: {error}");
-    let bytes = std::fs::metadata(file).unwrap_or_else(refused).len();
-    // Read in place: a million rows are 4 GiB, and twice that would not fit beside the peers.
-    let mut values = vec![0.0f32; bytes as usize / size_of::<f32>()];
-    let mut open = std::fs::File::open(file).unwrap_or_else(refused);
-    open.read_exact(bytemuck::cast_slice_mut(&mut values)).unwrap_or_else(refused);
-    values
+    let read = || -> std::io::Result<Vec<f32>> {
+        let bytes = std::fs::metadata(file)?.len();
+        // Read in place: a million rows are 4 GiB, and twice that would not fit beside the peers.
+        let mut values = vec![0.0f32; bytes as usize / size_of::<f32>()];
+        std::fs::File::open(file)?.read_exact(bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
+    };
+    read().unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
 fn list(text: &str) -> Vec<usize> {
