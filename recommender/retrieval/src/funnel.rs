@@ -8,7 +8,7 @@
 
 use crate::layout::Layout;
 use crate::scan::{self, View};
-use crate::select::Best;
+use crate::select::{Best, best_of};
 use crate::table::{check_k, check_threads};
 use crate::{Filter, NestedTable, RetrievalError, Scored};
 use serde::{Deserialize, Serialize};
@@ -65,7 +65,7 @@ impl NestedTable {
             filter,
             threads,
         );
-        let mut survivors = Survivors::new(layout, levels[0], &first);
+        let mut survivors = Survivors::new(layout, levels[0], &first.into_unsorted());
         for (stage, &level) in funnel.stages.iter().zip(&levels).skip(1) {
             survivors.rescore(view(level), &query);
             survivors.keep(stage.shortlist.max(k));
@@ -89,7 +89,7 @@ impl Funnel {
     }
 }
 
-/// Items still in the running, in ascending order of id, which is the order of memory.
+/// Items still in the running, in no order: sorting them by place took longer than it saved.
 pub(crate) struct Survivors {
     ids: Vec<u32>,
     /// Sums of the first `cuts` cuts.
@@ -101,8 +101,6 @@ pub(crate) struct Survivors {
 impl Survivors {
     /// What a scan at `level` kept.
     pub(crate) fn new(layout: &Layout, level: usize, kept: &[Scored]) -> Survivors {
-        let mut kept = kept.to_vec();
-        kept.sort_unstable_by_key(|scored| scored.id);
         let scores: Vec<f32> = kept.iter().map(|scored| scored.score).collect();
         let ids: Vec<u32> = kept.iter().map(|scored| scored.id).collect();
         // A score that ends within a cut has its lanes added up already: that cut is added anew.
@@ -113,8 +111,7 @@ impl Survivors {
     }
 
     /// Of items that have no score yet.
-    pub(crate) fn unscored(mut ids: Vec<u32>) -> Survivors {
-        ids.sort_unstable();
+    pub(crate) fn unscored(ids: Vec<u32>) -> Survivors {
         Survivors { sums: vec![0.0; ids.len()], scores: vec![0.0; ids.len()], ids, cuts: 0 }
     }
 
@@ -133,15 +130,12 @@ impl Survivors {
 
     /// Drops all but the best `count`.
     fn keep(&mut self, count: usize) {
-        if count >= self.ids.len() {
-            return;
-        }
-        let best = self.best(count);
-        let mut kept: Vec<u32> = best.iter().map(|scored| scored.id).collect();
-        kept.sort_unstable();
-        let places: Vec<usize> = kept.iter().filter_map(|id| self.ids.binary_search(id).ok()).collect();
-        self.sums = places.iter().map(|&place| self.sums[place]).collect();
-        self.ids = kept;
+        let candidates = self.ids.iter().zip(&self.scores).map(|(&id, &score)| Scored { id, score });
+        let kept = best_of(candidates, count);
+        let mut keep = kept.iter();
+        self.ids.retain(|_| keep.next().is_some_and(|&keep| keep));
+        let mut keep = kept.iter();
+        self.sums.retain(|_| keep.next().is_some_and(|&keep| keep));
     }
 
     /// The best `k` by the latest scores, best first.

@@ -30,7 +30,7 @@ pub(crate) struct Allowed<'a> {
 }
 
 /// The best `k` of the table on up to `threads` threads; `query` is padded.
-pub(crate) fn top_k(view: View<'_>, query: &[f32], k: usize, filter: &Filter<'_>, threads: usize) -> Vec<Scored> {
+pub(crate) fn top_k(view: View<'_>, query: &[f32], k: usize, filter: &Filter<'_>, threads: usize) -> Best {
     let row_bytes = size_of_val(query);
     let blocks = view.layout.blocks();
     let threads = split::threads_for(blocks * BLOCK * row_bytes, 1, threads);
@@ -43,7 +43,7 @@ pub(crate) fn top_k(view: View<'_>, query: &[f32], k: usize, filter: &Filter<'_>
         }
         scan.finish(allowed)
     });
-    merge(parts).into_sorted()
+    merge(parts)
 }
 
 /// As [`top_k`] on one thread, with a function in place of a filter.

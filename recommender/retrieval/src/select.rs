@@ -69,6 +69,14 @@ impl Best {
         self.keys.into_iter().map(scored).collect()
     }
 
+    /// The results in no order.
+    pub(crate) fn into_unsorted(mut self) -> Vec<Scored> {
+        if self.keys.len() > self.k {
+            self.cut();
+        }
+        self.keys.into_iter().map(scored).collect()
+    }
+
     fn cut(&mut self) {
         let (_, &mut worst, _) = self.keys.select_nth_unstable_by(self.k - 1, |a, b| b.cmp(a));
         self.keys.truncate(self.k);
@@ -80,6 +88,16 @@ impl Best {
 /// Keys before a cut; from 2 k on, cuts cost a constant a candidate.
 fn capacity(k: usize) -> usize {
     2 * k + SLACK
+}
+
+/// Which of the candidates are the best `count`, in the order they are given.
+pub(crate) fn best_of(candidates: impl Iterator<Item = Scored>, count: usize) -> Vec<bool> {
+    let keys: Vec<u64> = candidates.map(key).collect();
+    if keys.len() <= count {
+        return vec![true; keys.len()];
+    }
+    let (_, &mut worst, _) = keys.clone().select_nth_unstable_by(count - 1, |a, b| b.cmp(a));
+    keys.into_iter().map(|key| key >= worst).collect()
 }
 
 /// Orders as (score, then lower id). Scores are finite.

@@ -95,7 +95,7 @@ impl NestedTable {
         check_k(k)?;
         check_threads(threads)?;
         filter.check(self.items())?;
-        Ok(scan::top_k(self.view(level), &query, k, filter, threads))
+        Ok(scan::top_k(self.view(level), &query, k, filter, threads).into_sorted())
     }
 
     /// For each of `queries`, row-major [q, dim], what [`NestedTable::search`] gives it. `filters` holds
