@@ -1,6 +1,6 @@
 //! Each refusal, with the words that help.
 
-use retrieval::{MAX_K, NestedTable, RetrievalError};
+use retrieval::{Filter, MAX_BATCH, MAX_K, NestedTable, RetrievalError};
 
 fn table() -> NestedTable {
     let rows: Vec<f32> = (0..12).map(|value| value as f32).collect();
@@ -66,4 +66,29 @@ fn a_vanishing_row_is_similar_to_none() {
     let table = NestedTable::new(&[0.0, 1e-42, 1.0, 0.0], &[1]).unwrap();
     let similar = table.most_similar(2, 1, 5, &|_| true).unwrap();
     assert_eq!(similar.iter().map(|scored| (scored.id, scored.score)).collect::<Vec<_>>(), [(1, 0.0), (3, 0.0)]);
+}
+
+#[test]
+fn batches() {
+    let check = |queries: &[f32], dim: usize, filters: usize, threads: usize, expect: RetrievalError| {
+        let filters = vec![Filter::all(); filters];
+        assert_eq!(table().top_k_batch(queries, dim, 1, &filters, threads).unwrap_err(), expect);
+    };
+    check(&[1.0; 3], 2, 1, 1, RetrievalError::Batch { values: 3, dim: 2 });
+    let many = vec![1.0; 2 * (MAX_BATCH + 1)];
+    check(&many, 2, 1, 1, RetrievalError::Batch { values: 2 * (MAX_BATCH + 1), dim: 2 });
+    check(&[1.0; 6], 2, 2, 1, RetrievalError::Filters { filters: 2, queries: 3 });
+    check(&[1.0; 4], 2, 0, 1, RetrievalError::Filters { filters: 0, queries: 2 });
+    check(&[1.0; 4], 2, 1, 0, RetrievalError::Threads { threads: 0 });
+    check(&[1.0; 4], 2, 1, 65, RetrievalError::Threads { threads: 65 });
+    check(&[1.0, 1.0, 1.0, f32::NAN], 2, 1, 1, RetrievalError::Query { index: 1 });
+    assert!(table().top_k_batch(&[], 2, 1, &[Filter::all()], 1).unwrap().is_empty());
+}
+
+#[test]
+fn scores_that_could_overflow() {
+    assert_eq!(NestedTable::new(&[0.0, 1e38], &[1]).unwrap_err(), RetrievalError::Row { row: 1 });
+    let table = NestedTable::new(&[0.0, 1e30, -1e30], &[1]).unwrap();
+    assert!(matches!(table.top_k(&[1e10], 1, &|_| true), Err(RetrievalError::Overflow { .. })));
+    assert_eq!(table.top_k(&[1.0], 1, &|_| true).unwrap()[0].id, 1);
 }
