@@ -67,12 +67,21 @@ pub(crate) fn init_log(default: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes the config's relative paths start at `base`.
+pub(crate) fn resolve_paths(config: &mut ServiceConfig, base: &Path) {
+    for path in [&mut config.bundle, &mut config.state.path, &mut config.tiers_file] {
+        *path = base.join(&*path);
+    }
+}
+
 /// Relative paths in the config start at the folder it lies in; flags win over the config.
 fn read_config(args: &ServeArgs) -> anyhow::Result<ServiceConfig> {
     let mut config: ServiceConfig = crate::config::read(&args.config)?;
     let base_dir = args.config.parent().unwrap_or(Path::new(""));
-    config.bundle = args.bundle.clone().unwrap_or_else(|| base_dir.join(&config.bundle));
-    config.state.path = base_dir.join(&config.state.path);
+    resolve_paths(&mut config, base_dir);
+    if let Some(bundle) = &args.bundle {
+        config.bundle = bundle.clone();
+    }
     if let Some(bind) = args.bind {
         config.bind = bind.to_string();
     }

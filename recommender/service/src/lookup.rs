@@ -2,20 +2,21 @@
 
 use crate::config::LimitsConfig;
 use crate::problem::Problem;
+use crate::tiers::Tier;
 use feature_store::Vocabulary;
 use fmrlrec::Bundle;
 use retrieval::Scored;
 use std::collections::HashSet;
 
-/// One ranked item of an answer.
+/// One ranked item of an answer; borrows from the Bundle.
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
-pub(crate) struct RankedItem {
+pub(crate) struct RankedItem<'a> {
     /// Item key.
     #[schema(example = "1")]
-    item_id: String,
+    item_id: &'a str,
     /// Title in the catalogue.
     #[schema(example = "Toy Story (1995)")]
-    title: String,
+    title: &'a str,
     /// Larger is better. Comparable within one answer only.
     #[schema(example = 7.25)]
     score: f32,
@@ -44,22 +45,32 @@ pub(crate) fn resolve<'a>(vocabulary: &Vocabulary, keys: impl Iterator<Item = &'
 }
 
 /// Ids to keys and titles.
-pub(crate) fn answer(bundle: &Bundle, ranked: Vec<Scored>) -> Vec<RankedItem> {
-    let item = |scored: Scored| {
+pub(crate) fn ranked_items<'a>(bundle: &'a Bundle, ranked: &[Scored]) -> Vec<RankedItem<'a>> {
+    let item = |scored: &Scored| {
         let item = &bundle.items()[scored.id as usize - 1];
-        RankedItem { item_id: item.key.clone(), title: item.title.clone(), score: scored.score }
+        RankedItem { item_id: &item.key, title: &item.title, score: scored.score }
     };
-    ranked.into_iter().map(item).collect()
+    ranked.iter().map(item).collect()
+}
+
+/// Ids of the keys that the Bundle knows, ascending, each once.
+pub(crate) fn known_ids(vocabulary: &Vocabulary, keys: &[String]) -> Vec<u32> {
+    let mut ids: Vec<u32> = keys.iter().filter_map(|key| vocabulary.id(key)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
 
 /// The number of items to answer.
 ///
 /// # Errors
-/// 400 if k is 0 or above the limit.
-pub(crate) fn check_k(k: Option<usize>, limits: &LimitsConfig) -> Result<usize, Problem> {
-    match k.unwrap_or(limits.default_k) {
-        k if (1..=limits.max_k).contains(&k) => Ok(k),
-        k => Err(Problem::bad_request(format!("k is {k}; ask for 1 to {}", limits.max_k))),
+/// 400 if k is 0 or above the tier's limit.
+pub(crate) fn check_k(k: Option<usize>, limits: &LimitsConfig, tier: &Tier) -> Result<usize, Problem> {
+    let most = tier.config.max_k.min(limits.max_k);
+    match k {
+        None => Ok(limits.default_k.min(most)),
+        Some(k) if (1..=most).contains(&k) => Ok(k),
+        Some(k) => Err(Problem::bad_request(format!("k is {k}; ask for 1 to {most}"))),
     }
 }
 
