@@ -116,7 +116,7 @@ impl Pool {
         let busy_s = |tier: &Tier, up: usize| -> Option<f32> {
             let level = tier.level().saturating_sub(up);
             let at = dims.binary_search(&tier.config.dim).ok()?.saturating_sub(level);
-            Some(tier.answered() as f32 * served.cost_us(dims[at])? / 1e6)
+            Some(tier.per_tick() * served.cost_us(dims[at])? / 1e6)
         };
         let all_s: f32 = table.tiers().iter().filter_map(|tier| busy_s(tier, 0)).sum();
         let capacity_s = TICK.as_secs_f32() * self.shared.sizes.threads as f32;

@@ -25,7 +25,12 @@ pub(crate) struct Tier {
     limiters: Vec<DefaultDirectRateLimiter>,
     answered: AtomicU32,
     late: AtomicU32,
+    /// Mean answers a tick of late, as bits of an f32.
+    per_tick: AtomicU32,
 }
+
+/// Weight of the newest tick in the mean of answers: about the last half second counts.
+const NEWEST_TICK: f32 = 0.04;
 
 impl Tier {
     /// A tier for this many API keys; `before` is the tier of the same name whose level goes on.
@@ -42,6 +47,7 @@ impl Tier {
             limiters: quota.map_or_else(Vec::new, |quota| (0..=keys).map(|_| RateLimiter::direct(quota)).collect()),
             answered: AtomicU32::new(0),
             late: AtomicU32::new(0),
+            per_tick: AtomicU32::new(0),
             config,
         }
     }
@@ -95,9 +101,9 @@ impl Tier {
         }
     }
 
-    /// Answers since the last [`Tier::tick`].
-    pub(crate) fn answered(&self) -> u32 {
-        self.answered.load(Ordering::Relaxed)
+    /// Mean answers a tick of late: one tick alone says too little to climb on.
+    pub(crate) fn per_tick(&self) -> f32 {
+        f32::from_bits(self.per_tick.load(Ordering::Relaxed))
     }
 
     /// Takes in the counts since the last tick. Gives the level if it changed.
@@ -108,6 +114,8 @@ impl Tier {
             waited,
             busy_if_climbed,
         };
+        let mean = self.per_tick() + NEWEST_TICK * (seen.answered as f32 - self.per_tick());
+        self.per_tick.store(mean.to_bits(), Ordering::Relaxed);
         let level = locked(&self.controller).tick(&seen, steps);
         (self.level.swap(level, Ordering::Relaxed) != level).then_some(level)
     }

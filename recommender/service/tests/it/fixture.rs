@@ -107,12 +107,27 @@ pub(crate) fn bundle_dir() -> &'static Path {
     static BUNDLE: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = BUNDLE.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
-        let snapshot = snapshot(&dir.path().join("snapshot"));
         let bundle = dir.path().join("bundle");
-        train(&snapshot, &train_config(), &bundle, false, &mut ()).unwrap();
+        train_into(&bundle, train_config());
         (dir, bundle)
     });
     path
+}
+
+/// Beside [`bundle_dir`], other weights under the name `other`.
+pub(crate) fn other_bundle() -> &'static Path {
+    static OTHER: OnceLock<PathBuf> = OnceLock::new();
+    OTHER.get_or_init(|| {
+        let other = bundle_dir().with_file_name("other");
+        train_into(&other, TrainConfig { seed: 4, epochs: 1, ..train_config() });
+        other
+    })
+}
+
+/// Trains on the ring; the Snapshot lies beside the Bundle.
+pub(crate) fn train_into(bundle: &Path, config: TrainConfig) {
+    let snapshot = snapshot(&bundle.with_extension("snapshot"));
+    train(&snapshot, &config, bundle, false, &mut ()).unwrap();
 }
 
 /// Users walk round a ring of items, so the next item is known and a trained model finds it.
@@ -147,7 +162,7 @@ fn one_hot(name: &str) -> FeatureBlock {
     FeatureBlock { name: name.into(), dim: ITEMS, values, mask, dtype: FeatureDtype::F32, encoder }
 }
 
-fn train_config() -> TrainConfig {
+pub(crate) fn train_config() -> TrainConfig {
     TrainConfig {
         features: vec!["text".into()],
         seed: 3,
@@ -209,6 +224,11 @@ impl Server {
             runtime.block_on(service::run_with_clock(listener, config, bundle, store, Arc::new(|| NOW_MS), shutdown))
         });
         Server { client: Client::new(address), stop: Some(stop), thread: Some(thread), _state: None }
+    }
+
+    /// Asks to stop and does not wait.
+    pub(crate) fn ask_to_stop(&mut self) {
+        drop(self.stop.take());
     }
 
     /// Stops and says how the server ended.
