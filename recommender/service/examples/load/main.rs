@@ -7,12 +7,14 @@
 //! load events  --address A           histories for the users that `run` asks about
 //! load run     --address A --rate R  one open-loop run, one line of JSON
 //! load capacity --address A          closed-loop: as many answers a second as come
+//! load table   --lines F --bundle D  those lines as a table
 //! ```
 
 mod bundle;
 mod connection;
 mod measure;
 mod run;
+mod table;
 mod usage;
 
 use clap::{Args, Parser, Subcommand};
@@ -36,6 +38,18 @@ enum Verb {
     Run(RunArgs),
     /// Closed-loop load: each connection asks again as soon as it is answered.
     Capacity(CapacityArgs),
+    /// Turns `label<TAB>json` lines into a table.
+    Table(TableArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TableArgs {
+    /// File of lines.
+    #[arg(long)]
+    lines: PathBuf,
+    /// Bundle that was served, for its quality at each dim.
+    #[arg(long)]
+    bundle: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -112,5 +126,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Verb::Events(target) => run::events(&target),
         Verb::Run(args) => run::open_loop(&args),
         Verb::Capacity(args) => run::closed_loop(&args),
+        Verb::Table(args) => table::print(&args),
     }
 }
