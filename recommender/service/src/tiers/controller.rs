@@ -1,7 +1,8 @@
 //! When a tier steps down and when it climbs back: a pure function of what was observed.
 //!
 //! Level 0 is the tier's own dim; each level is the next smaller trained dim. Overload steps down at
-//! once. Climbing back needs a run of calm ticks, and is not tried while the load seen now would not
+//! once, but not again while the queue that it left is draining: one level too many costs quality
+//! for as long as the load lasts. Climbing back needs a run of calm ticks, and is not tried while the load seen now would not
 //! fit at the larger dim. A climb that was a mistake doubles the calm asked for next time, so that a
 //! load between two levels does not make the tier swing. Equal observations give equal levels: no
 //! clock and no randomness.
@@ -12,6 +13,8 @@ const BASE_PATIENCE: u32 = 25;
 const MAX_PATIENCE: u32 = 1_600;
 /// A step down within this many ticks of a climb means that the climb was a mistake.
 const RELAPSE: u32 = 100;
+/// Ticks after a step down in which a wait that shrinks is left to shrink.
+const SETTLE: u32 = 10;
 /// Oldest wait, as a share of the latency target, that is overload.
 const LONG_WAIT: f32 = 0.5;
 /// Oldest wait, as a share of the latency target, below which a tick can be calm.
@@ -50,17 +53,26 @@ impl Observation {
 }
 
 /// A tier's level and the memory that makes it steady.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Controller {
     level: usize,
     calm: u32,
     patience: u32,
     since_climb: u32,
+    since_step: u32,
+    last_waited: f32,
 }
 
 impl Default for Controller {
     fn default() -> Controller {
-        Controller { level: 0, calm: 0, patience: BASE_PATIENCE, since_climb: RELAPSE }
+        Controller {
+            level: 0,
+            calm: 0,
+            patience: BASE_PATIENCE,
+            since_climb: RELAPSE,
+            since_step: SETTLE,
+            last_waited: 0.0,
+        }
     }
 }
 
@@ -75,9 +87,14 @@ impl Controller {
     pub(crate) fn tick(&mut self, seen: &Observation, steps: usize) -> usize {
         self.level = self.level.min(steps);
         self.since_climb = self.since_climb.saturating_add(1);
+        self.since_step = self.since_step.saturating_add(1);
+        let draining = self.since_step < SETTLE && seen.waited < self.last_waited;
+        self.last_waited = seen.waited;
         if seen.overloaded() {
             self.calm = 0;
-            self.step_down(1, steps);
+            if !draining {
+                self.step_down(1, steps);
+            }
         } else if seen.calm() {
             self.calm = self.calm.saturating_add(1);
             self.climb_if_due(seen);
@@ -101,6 +118,7 @@ impl Controller {
             return;
         }
         self.level = to;
+        self.since_step = 0;
         if self.since_climb < RELAPSE {
             self.patience = (self.patience * 2).min(MAX_PATIENCE);
         }
@@ -153,6 +171,16 @@ mod tests {
     fn it_steps_down_a_level_a_tick_and_stops_at_the_smallest() {
         assert_eq!(levels([OVERLOAD; 6], 4), [1, 2, 3, 4, 4, 4]);
         assert_eq!(levels([OVERLOAD; 3], 0), [0, 0, 0]);
+    }
+
+    #[test]
+    fn a_queue_that_drains_is_left_to_drain_for_a_while() {
+        let draining = (1..=20).map(|tick| Observation { waited: 3.0 - 0.1 * tick as f32, ..OVERLOAD });
+        let mut seen = vec![Observation { waited: 3.0, ..OVERLOAD }];
+        seen.extend(draining);
+        let levels = levels(seen, 4);
+        assert_eq!(levels[..10], [1; 10]);
+        assert_eq!((levels[10], levels[19], levels[20]), (2, 2, 3), "it drains too slowly");
     }
 
     #[test]
@@ -231,7 +259,8 @@ mod tests {
         ) {
             let mut controller = Controller::default();
             seen.iter().for_each(|seen| { controller.tick(seen, steps); });
-            (0..steps).for_each(|_| { controller.tick(&OVERLOAD, steps); });
+            // One tick more: the first may still see a longer wait shrink.
+            (0..=steps).for_each(|_| { controller.tick(&OVERLOAD, steps); });
             prop_assert_eq!(controller.level(), steps);
             (0..steps as u32 * MAX_PATIENCE).for_each(|_| { controller.tick(&CALM, steps); });
             prop_assert_eq!(controller.level(), 0);
