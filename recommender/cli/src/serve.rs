@@ -57,13 +57,21 @@ pub(crate) fn listen(bind: &str, flag: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Logs to stderr what `RECOMMENDER_LOG` asks for, else `default`.
+/// Logs to stderr what `RECOMMENDER_LOG` asks for, else `default`, in the format of
+/// `RECOMMENDER_LOG_FORMAT`.
 pub(crate) fn init_log(default: &str) -> anyhow::Result<()> {
     let wanted = std::env::var("RECOMMENDER_LOG").ok().filter(|text| !text.is_empty());
     let wanted = wanted.unwrap_or_else(|| default.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&wanted)
         .map_err(|error| bad_input(format!("RECOMMENDER_LOG={wanted:?} is no filter ({error}); use info or debug")))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match std::env::var("RECOMMENDER_LOG_FORMAT").as_deref() {
+        Ok("json") => log.json().flatten_event(true).init(),
+        Ok("text" | "") | Err(_) => log.init(),
+        Ok(other) => {
+            return Err(bad_input(format!("RECOMMENDER_LOG_FORMAT={other:?} is no format; use text or json")));
+        }
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! From keys to ids and from ranked ids to answers, with the limits on keys and k.
 
+use crate::compute::Ranked;
 use crate::config::LimitsConfig;
 use crate::problem::Problem;
 use crate::tiers::Tier;
@@ -20,6 +21,20 @@ pub(crate) struct RankedItem<'a> {
     /// Larger is better. Comparable within one answer only.
     #[schema(example = 7.25)]
     score: f32,
+    /// With `explain`: the history items that pushed it, most first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    because: Option<Vec<Because<'a>>>,
+}
+
+/// A history item behind a result.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub(crate) struct Because<'a> {
+    /// Item key.
+    item_id: &'a str,
+    /// Title in the catalogue.
+    title: &'a str,
+    /// What the result's score loses without it.
+    loss: f32,
 }
 
 /// A history split into what the Bundle knows and what it does not.
@@ -45,12 +60,18 @@ pub(crate) fn resolve<'a>(vocabulary: &Vocabulary, keys: impl Iterator<Item = &'
 }
 
 /// Ids to keys and titles.
-pub(crate) fn ranked_items<'a>(bundle: &'a Bundle, ranked: &[Scored]) -> Vec<RankedItem<'a>> {
-    let item = |scored: &Scored| {
-        let item = &bundle.items()[scored.id as usize - 1];
-        RankedItem { item_id: &item.key, title: &item.title, score: scored.score }
+pub(crate) fn ranked_items<'a>(bundle: &'a Bundle, ranked: &Ranked) -> Vec<RankedItem<'a>> {
+    let catalogue = |id: u32| &bundle.items()[id as usize - 1];
+    let because = |pushed: &Vec<(u32, f32)>| -> Vec<Because<'a>> {
+        let one = |&(id, loss): &(u32, f32)| Because { item_id: &catalogue(id).key, title: &catalogue(id).title, loss };
+        pushed.iter().map(one).collect()
     };
-    ranked.iter().map(item).collect()
+    let item = |(place, scored): (usize, &Scored)| {
+        let item = catalogue(scored.id);
+        let because = ranked.because.get(place).map(because);
+        RankedItem { item_id: &item.key, title: &item.title, score: scored.score, because }
+    };
+    ranked.items.iter().enumerate().map(item).collect()
 }
 
 /// Ids of the keys that the Bundle knows, ascending, each once.

@@ -1,5 +1,7 @@
 //! One batch: user vectors from the cache or the model, one search for all, the answers sent.
 
+use crate::compute::diversify::{diversify, pool};
+use crate::compute::explain::explain;
 use crate::compute::job::{Ask, Job, Ranked, Source};
 use crate::compute::search::{Query, Search, top_k_batch};
 use crate::lookup::resolve;
@@ -7,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::served::ServedBundle;
 use crate::users::{UserEntry, UserStates};
+use retrieval::Scored;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -40,7 +43,7 @@ pub(crate) fn run(jobs: &mut Vec<Job>, users: &UserStates, metrics: &Metrics) {
         let key = (first.job.served.generation, first.dim);
         let (group, rest) = ready.into_iter().partition(|at| (at.job.served.generation, at.dim) == key);
         ready = rest;
-        answer(group, prepare_us);
+        answer(group, users, prepare_us);
     }
 }
 
@@ -67,7 +70,7 @@ fn user_of(
 }
 
 /// Searches for a group of one Bundle and one dim, and sends each its answer.
-fn answer(group: Vec<Ready>, prepare_us: f32) {
+fn answer(group: Vec<Ready>, users: &UserStates, prepare_us: f32) {
     let Some(first) = group.first() else { return };
     let (served, dim) = (Arc::clone(&first.job.served), first.dim);
     let begun = Instant::now();
@@ -75,17 +78,43 @@ fn answer(group: Vec<Ready>, prepare_us: f32) {
     let found = top_k_batch(&served.table, &searches);
     drop(searches);
     served.record_cost(dim, prepare_us + begun.elapsed().as_secs_f32() * 1e6 / group.len() as f32);
-    for (Ready { job, user, .. }, items) in group.into_iter().zip(found) {
-        let ranked = items.map(|items| Ranked {
-            items,
-            dim,
-            unknown: user.as_ref().map_or_else(Vec::new, |user| user.unknown.to_vec()),
-            history_len: user.as_ref().map_or(0, |user| user.history_len),
-        });
-        job.tier.count(job.begun.elapsed());
+    let mut found: Vec<(Ready, Result<Vec<Scored>, Problem>)> = group.into_iter().zip(found).collect();
+    // What takes longer goes last, so that the others do not wait for it.
+    found.sort_by_key(|(ready, _)| (ready.job.ask.explain, ready.job.ask.diversity > 0.0));
+    for (ready, items) in found {
+        let ranked = items.and_then(|items| finish(&ready, users, items));
+        ready.job.tier.count(ready.job.begun.elapsed());
         // An error means that the client went away in the meantime.
-        let _ = job.answer.send(ranked);
+        let _ = ready.job.answer.send(ranked);
     }
+}
+
+/// What a search found becomes what was asked for.
+fn finish(ready: &Ready, users: &UserStates, mut items: Vec<Scored>) -> Result<Ranked, Problem> {
+    let Ready { job, dim, user } = ready;
+    let (ask, served) = (&job.ask, &job.served);
+    if ask.diversity > 0.0 {
+        items = diversify(&served.table, *dim, items, ask.k, ask.diversity)?;
+    }
+    let because = match ask.explain {
+        true => explain(served, &read_ids(ask, served, users)?, *dim, &items)?,
+        false => Vec::new(),
+    };
+    let unknown = user.as_ref().map_or_else(Vec::new, |user| user.unknown.to_vec());
+    let history_len = user.as_ref().map_or(0, |user| user.history_len);
+    Ok(Ranked { items, dim: *dim, unknown, history_len, because })
+}
+
+/// Ids of the history that the model reads, oldest first.
+fn read_ids(ask: &Ask, served: &ServedBundle, users: &UserStates) -> Result<Vec<u32>, Problem> {
+    let keys = match &ask.source {
+        Source::Item(_) => return Ok(Vec::new()),
+        Source::User(user) => &users.history_keys(user)?,
+        Source::Inline(keys) => keys,
+    };
+    let mut ids = resolve(served.bundle.vocabulary(), keys.iter().map(String::as_str)).ids;
+    ids.drain(..ids.len().saturating_sub(served.bundle.max_history()));
+    Ok(ids)
 }
 
 fn search(ready: &Ready) -> Search<'_> {
@@ -99,5 +128,6 @@ fn search(ready: &Ready) -> Search<'_> {
         (None, Source::Item(id)) => Query::Item { id: *id, dim: ready.dim },
         (None, _) => unreachable!("user_of gives an entry for every source but an item"),
     };
-    Search { query, k: ask.k, hidden: [&ask.exclude, seen], only: ask.only.as_deref() }
+    let k = if ask.diversity > 0.0 { pool(ask.k) } else { ask.k };
+    Search { query, k, hidden: [&ask.exclude, seen], only: ask.only.as_deref() }
 }

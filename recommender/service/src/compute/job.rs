@@ -30,6 +30,10 @@ pub(crate) struct Ask {
     pub(crate) only: Option<Vec<u32>>,
     /// Whether items of the history may come back.
     pub(crate) include_seen: bool,
+    /// 0 for the best items, up to 1 for different ones.
+    pub(crate) diversity: f32,
+    /// Whether to name the history items behind each result.
+    pub(crate) explain: bool,
 }
 
 /// A question on its way.
@@ -51,4 +55,6 @@ pub(crate) struct Ranked {
     pub(crate) unknown: Vec<String>,
     /// Items of the history that the model read.
     pub(crate) history_len: usize,
+    /// For each item, history items that pushed it and by how much; empty unless asked for.
+    pub(crate) because: Vec<Vec<(u32, f32)>>,
 }

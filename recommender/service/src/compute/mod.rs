@@ -1,7 +1,10 @@
 //! Model and search on threads of their own: a fair queue of tiers (`queue`), threads that take
-//! batches from it (`pool`), what a batch does (`batch`), and how items are found (`search`).
+//! batches from it (`pool`), what a batch does (`batch`), how items are found (`search`), made different
+//! (`diversify`) and explained (`explain`).
 
 mod batch;
+mod diversify;
+mod explain;
 mod job;
 mod pool;
 mod queue;

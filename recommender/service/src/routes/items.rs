@@ -48,7 +48,7 @@ pub(crate) struct CatalogueItem {
     get, path = "/v1/items", tag = "recommend",
     params(
         ("title" = Option<String>, Query, description = "Part of the title, in any case; all items if absent"),
-        ("limit" = Option<usize>, Query, description = "Items a page, 1 to 100; 20 if absent"),
+        ("limit" = Option<usize>, Query, minimum = 1, maximum = 100, description = "Items a page, 1 to 100; 20 if absent"),
         ("after" = Option<String>, Query, description = "Item key that `next` of the page before gave"),
     ),
     responses(

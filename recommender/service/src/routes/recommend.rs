@@ -17,6 +17,9 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+/// Most items of a diverse answer: each is compared with four candidates for every item.
+const MAX_DIVERSE_K: usize = 100;
+
 /// Who is asking, for how many items, at which tier or dim. Exactly one of `user_id` and `history`.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +44,14 @@ pub(crate) struct RecommendRequest {
     /// Whether items of the history may be answered again; by default they are left out.
     #[serde(default)]
     include_seen: bool,
+    /// 0 (the default) for the best items, towards 1 for items unlike each other, at some cost of score.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1)]
+    diversity: f32,
+    /// Whether each item comes with the history items that pushed it, and by how much of its score. It
+    /// costs a model step for each of the newest ten.
+    #[serde(default)]
+    explain: bool,
 }
 
 /// The items, best first, and how they were chosen.
@@ -175,6 +186,9 @@ async fn one(
     let choice = serving.tiers.current().choose(wish, headers, served.bundle.dims())?;
     note(Labels::of(&choice, choice.dim));
     let k = check_k(request.k, &serving.limits, &choice.tier)?;
+    if request.diversity > 0.0 && k > MAX_DIVERSE_K {
+        return Err(Problem::bad_request(format!("k is {k}; with diversity ask for 1 to {MAX_DIVERSE_K}")));
+    }
     admit(serving, &choice, caller.0)?;
     let vocabulary = served.bundle.vocabulary();
     let source = match (request.user_id, request.history) {
@@ -193,6 +207,8 @@ async fn one(
         exclude: known_ids(vocabulary, &request.exclude),
         only: request.only.map(|keys| known_ids(vocabulary, &keys)),
         include_seen: request.include_seen,
+        diversity: request.diversity,
+        explain: request.explain,
     };
     let found = ranked(serving, served, &choice, ask).await?;
     note(Labels::of(&choice, found.dim));
@@ -208,6 +224,9 @@ fn check(request: &RecommendRequest, serving: &Serving) -> Result<(), Problem> {
         (Some(_), Some(_)) => return Err(Problem::bad_request("user_id and history are both given; send one of them")),
         (None, None) => return Err(Problem::bad_request("neither user_id nor history is given; send one of them")),
     };
+    if !(0.0..=1.0).contains(&request.diversity) {
+        return Err(Problem::bad_request(format!("diversity is {}; send 0 to 1", request.diversity)));
+    }
     check_list("exclude", &request.exclude, limits.exclude, limits)?;
     request.only.as_ref().map_or(Ok(()), |only| check_list("only", only, limits.exclude, limits))
 }
@@ -219,7 +238,7 @@ fn response<'a>(
     id: &'a RequestId,
 ) -> RecommendResponse<'a> {
     RecommendResponse {
-        items: ranked_items(&served.bundle, &found.items),
+        items: ranked_items(&served.bundle, &found),
         dim: found.dim,
         degraded: found.dim < choice.dim,
         tier: choice.by_tier.then_some(&*choice.tier.name),

@@ -44,7 +44,7 @@ pub(crate) struct SimilarResponse<'a> {
     get, path = "/v1/items/{id}/similar", tag = "recommend",
     params(
         ("id" = String, Path, description = "Item key, percent-encoded"),
-        ("k" = Option<usize>, Query, description = "Items to answer; the service's default if absent"),
+        ("k" = Option<usize>, Query, minimum = 1, description = "Items to answer; the service's default if absent"),
         ("dim" = Option<usize>, Query, description = "A trained dim. Not together with tier"),
         ("tier" = Option<String>, Query, description = "Tier by name. Not together with dim"),
         ("x-api-key" = Option<String>, Header, description = "Who asks; chooses a tier if the query names neither tier nor dim"),
@@ -77,13 +77,21 @@ pub(crate) async fn similar(
     let unknown = || Problem::not_found(format!("item {key:?} is not in this bundle"));
     let item = served.bundle.vocabulary().id(&key).ok_or_else(unknown)?;
     admit(&serving, &choice, caller.0)?;
-    let ask =
-        Ask { source: Source::Item(item), dim: choice.dim, k, exclude: Vec::new(), only: None, include_seen: true };
+    let ask = Ask {
+        source: Source::Item(item),
+        dim: choice.dim,
+        k,
+        exclude: Vec::new(),
+        only: None,
+        include_seen: true,
+        diversity: 0.0,
+        explain: false,
+    };
     let found = ranked(&serving, &served, &choice, ask).await?;
     http.extensions_mut().insert(Labels::of(&choice, found.dim));
     Ok(HttpResponse::Ok().json(SimilarResponse {
         item_id: &key,
-        items: ranked_items(&served.bundle, &found.items),
+        items: ranked_items(&served.bundle, &found),
         dim: found.dim,
         degraded: found.dim < choice.dim,
         tier: choice.by_tier.then_some(&*choice.tier.name),

@@ -62,3 +62,58 @@ fn a_wrong_type_names_its_field() {
     check(json!({"history": {"a": 1}}), "history: invalid type: map");
     check(json!({"user_id": "a", "include_seen": "yes"}), "include_seen: invalid type");
 }
+
+#[test]
+fn an_explanation_names_the_history_items_whose_loss_it_measures() {
+    let server = Server::start();
+    let bundle = fmrlrec::Bundle::open(crate::fixture::bundle_dir()).unwrap();
+    let history = [3u32, 4, 5];
+    let keys: Vec<String> = history.iter().map(|id| key(*id as usize)).collect();
+    let body = server.client.recommend(&json!({"history": keys, "dim": 16, "k": 3, "explain": true})).json();
+    for item in body["items"].as_array().unwrap() {
+        let id = bundle.vocabulary().id(item["item_id"].as_str().unwrap()).unwrap();
+        let row = &bundle.item_table()[id as usize * 16..][..16];
+        let score = |history: &[u32]| -> f64 {
+            bundle.user_vector(history, 16).unwrap().iter().zip(row).map(|(a, b)| f64::from(a * b)).sum()
+        };
+        let because = item["because"].as_array().unwrap();
+        for reason in because {
+            let left_out = bundle.vocabulary().id(reason["item_id"].as_str().unwrap()).unwrap();
+            let rest: Vec<u32> = history.iter().copied().filter(|&id| id != left_out).collect();
+            let expect = score(&history) - score(&rest);
+            assert!((reason["loss"].as_f64().unwrap() - expect).abs() < 1e-3, "{reason}: {expect}");
+        }
+        let losses: Vec<f64> = because.iter().map(|reason| reason["loss"].as_f64().unwrap()).collect();
+        assert!(losses.iter().all(|loss| *loss > 0.0) && losses.is_sorted_by(|a, b| a >= b), "{losses:?}");
+    }
+    assert_eq!(body["items"][0]["because"][0]["item_id"], key(5), "on the ring 6 follows 5");
+    let user = json!({"user_id": "nobody", "explain": true});
+    assert_eq!(server.client.recommend(&user).json()["items"][0]["because"], json!([]), "nothing pushed a new user");
+    assert!(!server.client.recommend(&json!({"history": keys})).text.contains("because"));
+}
+
+#[test]
+fn diversity_changes_the_list_and_not_its_length() {
+    let server = Server::start();
+    let ask = |diversity: f32| {
+        server
+            .client
+            .recommend(&json!({"history": [key(3), key(4)], "dim": 16, "k": 8, "diversity": diversity}))
+            .item_ids()
+    };
+    let (plain, none, some, full) = (
+        server.client.recommend(&json!({"history": [key(3), key(4)], "dim": 16, "k": 8})).item_ids(),
+        ask(0.0),
+        ask(0.5),
+        ask(1.0),
+    );
+    assert_eq!(plain, none);
+    assert_eq!((some.len(), full.len()), (8, 8));
+    assert_eq!(full[0], plain[0], "the best item comes first whatever the diversity");
+    assert_ne!(full, plain);
+    for wrong in [-0.1, 1.1] {
+        let reply = server.client.post("/v1/recommend", &json!({"history": [], "diversity": wrong}));
+        assert_eq!(reply.status, 400);
+        assert!(reply.text.contains("send 0 to 1"), "{}", reply.text);
+    }
+}
