@@ -56,6 +56,8 @@ EXIT CODES
 
 ENVIRONMENT
   RECOMMENDER_LOG     what `serve` and `demo` log to stderr: error, warn, info, debug or a filter
+  RECOMMENDER_LOG_FORMAT
+                      text (the default) or json: one object a line
   RECOMMENDER_BIND    as serve --bind
   RECOMMENDER_BUNDLE  as serve --bundle
 ";

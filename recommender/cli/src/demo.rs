@@ -68,6 +68,7 @@ struct Places {
     snapshot: PathBuf,
     bundle: PathBuf,
     state: PathBuf,
+    tiers: PathBuf,
     serve_config: PathBuf,
 }
 
@@ -78,20 +79,24 @@ impl Places {
             snapshot: root.join("snapshot"),
             bundle: root.join("bundle"),
             state: root.join("demo-state.redb"),
+            tiers: root.join("demo-tiers.json"),
             serve_config: root.join("serve.toml"),
         }
     }
 
-    /// Makes the folder and forgets the user state of an earlier demo.
+    /// Makes the folder and forgets the user state and the tier changes of an earlier demo.
     fn clear(&self) -> anyhow::Result<()> {
         let shown = self.root.display();
         std::fs::create_dir_all(&self.root).map_err(|error| bad_input(format!("--output {shown}: {error}")))?;
-        match std::fs::remove_file(&self.state) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("removing {}", self.state.display()))
+        for left in [&self.state, &self.tiers] {
+            match std::fs::remove_file(left) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("removing {}", left.display()));
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 }
 
@@ -127,7 +132,9 @@ fn service_config(bundle: &Bundle, places: &Places, port: u16) -> anyhow::Result
     let text = serve_toml(bundle.dims(), port);
     write_whole(&places.serve_config, text.as_bytes())
         .with_context(|| format!("writing {}", places.serve_config.display()))?;
-    crate::config::parse(&text, &places.serve_config.display().to_string())
+    let mut config: ServiceConfig = crate::config::parse(&text, &places.serve_config.display().to_string())?;
+    serve::resolve_paths(&mut config, &places.root);
+    Ok(config)
 }
 
 fn serve_toml(dims: &[usize], port: u16) -> String {
@@ -136,18 +143,25 @@ fn serve_toml(dims: &[usize], port: u16) -> String {
 # Relative paths start at this folder.
 bind = "127.0.0.1:{port}"
 bundle = "bundle"
+tiers_file = "demo-tiers.json"
 tier_header = "x-tier"
 
 [state]
 path = "demo-state.redb"
 max_history = {MAX_HISTORY}
+cache_mib = 64
 
 [server]
 workers = 2
 blocking_threads = 2
 max_in_flight = 256
+compute_threads = 2
+max_queue = 1024
+max_batch = 32
+max_wait_us = 200
 max_connections = 1024
 request_timeout_s = 10
+drain_delay_s = 0
 shutdown_timeout_s = 10
 
 [limits]
@@ -156,13 +170,20 @@ max_k = 200
 default_k = 10
 history = 1000
 exclude = 1000
+batch = 100
 key_bytes = 256
+
+[access]
+required = false
+keys = []
 "#
     );
+    let smallest = dims[0];
     for dim in dims {
         let default = dims.last() == Some(dim);
         text.push_str(&format!(
-            "\n[[tiers]]\nname = \"dim-{dim}\"\ndim = {dim}\ndefault = {default}\napi_keys = []\nheader_values = [\"dim-{dim}\"]\n"
+            "\n[[tiers]]\nname = \"dim-{dim}\"\ndim = {dim}\nmin_dim = {smallest}\ndefault = {default}\nmax_k = 200\n\
+             latency_target_ms = 100\nrate_per_s = 0\nburst = 0\nshare_permille = 1000\nheader_values = [\"dim-{dim}\"]\n"
         ));
     }
     text

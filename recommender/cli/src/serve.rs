@@ -57,22 +57,39 @@ pub(crate) fn listen(bind: &str, flag: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Logs to stderr what `RECOMMENDER_LOG` asks for, else `default`.
+/// Logs to stderr what `RECOMMENDER_LOG` asks for, else `default`, in the format of
+/// `RECOMMENDER_LOG_FORMAT`.
 pub(crate) fn init_log(default: &str) -> anyhow::Result<()> {
     let wanted = std::env::var("RECOMMENDER_LOG").ok().filter(|text| !text.is_empty());
     let wanted = wanted.unwrap_or_else(|| default.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&wanted)
         .map_err(|error| bad_input(format!("RECOMMENDER_LOG={wanted:?} is no filter ({error}); use info or debug")))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match std::env::var("RECOMMENDER_LOG_FORMAT").as_deref() {
+        Ok("json") => log.json().flatten_event(true).init(),
+        Ok("text" | "") | Err(_) => log.init(),
+        Ok(other) => {
+            return Err(bad_input(format!("RECOMMENDER_LOG_FORMAT={other:?} is no format; use text or json")));
+        }
+    }
     Ok(())
+}
+
+/// Makes the config's relative paths start at `base`.
+pub(crate) fn resolve_paths(config: &mut ServiceConfig, base: &Path) {
+    for path in [&mut config.bundle, &mut config.state.path, &mut config.tiers_file] {
+        *path = base.join(&*path);
+    }
 }
 
 /// Relative paths in the config start at the folder it lies in; flags win over the config.
 fn read_config(args: &ServeArgs) -> anyhow::Result<ServiceConfig> {
     let mut config: ServiceConfig = crate::config::read(&args.config)?;
     let base_dir = args.config.parent().unwrap_or(Path::new(""));
-    config.bundle = args.bundle.clone().unwrap_or_else(|| base_dir.join(&config.bundle));
-    config.state.path = base_dir.join(&config.state.path);
+    resolve_paths(&mut config, base_dir);
+    if let Some(bundle) = &args.bundle {
+        config.bundle = bundle.clone();
+    }
     if let Some(bind) = args.bind {
         config.bind = bind.to_string();
     }

@@ -20,6 +20,20 @@ pub enum ServiceError {
         /// What is wrong with it.
         source: retrieval::RetrievalError,
     },
+    /// The file of live tier changes cannot be read or written.
+    #[error("tiers_file {path}: {reason}")]
+    Journal {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The tiers were changed by somebody else in the meantime.
+    #[error("the tiers are at version {live} by now; read them again and send the change anew")]
+    Conflict {
+        /// The live version.
+        live: u64,
+    },
     /// A metric could not be registered: a fault of this crate.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),

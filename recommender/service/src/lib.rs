@@ -1,29 +1,40 @@
 //! The HTTP service: recommendations at a dim chosen per request, from one Bundle and one store.
 //!
 //! ```text
-//! request -> observe (request id, timeout, metrics) -> limits (body, lists, keys)
-//!         -> tier or dim -> user state -> Bundle::user_vector -> NestedTable::top_k -> answer
+//! request -> observe (request id, API key, timeout, metrics) -> limits (body, lists, keys)
+//!         -> tier or dim, rate -> fair queue of the tiers -> compute thread: user vector (kept or
+//!            computed) and search of a batch, at the dim of the tier's level -> answer
 //! ```
-//! One file a handler: request, response, handler and schema together, in `routes/`.
-//! Is not: an authenticator. An API key chooses a tier; it opens nothing.
+//! One file a handler: request, response, handler and schema together, in `routes/`. HTTP threads
+//! neither scan nor wait for the disk: `compute/` has threads for the one, actix for the other.
+//! Under load a tier steps down through its dims (`tiers/controller.rs`) before anything is refused.
 //! Every error is a problem document (RFC 9457) with the request's id; no request can panic the
 //! process or hold a queue without limit (`limits` and `server` in the config).
 
+mod access;
 mod clock;
+mod compute;
 mod config;
 mod error;
+mod json_body;
 mod lookup;
 mod metrics;
 mod observe;
 mod problem;
+mod recent;
 mod request_id;
 mod routes;
+mod served;
 mod server;
 mod serving;
-mod tier;
+mod swap;
+mod tiers;
+mod users;
 
+pub use access::{AccessConfig, KeyConfig, Scope};
 pub use clock::{Clock, system_clock};
-pub use config::{LimitsConfig, ServerConfig, ServiceConfig, StateConfig, TierConfig};
+pub use config::{LimitsConfig, ServerConfig, ServiceConfig, StateConfig};
 pub use error::ServiceError;
 pub use routes::openapi_json;
 pub use server::{run, run_with_clock};
+pub use tiers::TierConfig;

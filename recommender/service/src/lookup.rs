@@ -1,24 +1,40 @@
 //! From keys to ids and from ranked ids to answers, with the limits on keys and k.
 
+use crate::compute::Ranked;
 use crate::config::LimitsConfig;
 use crate::problem::Problem;
+use crate::tiers::Tier;
 use feature_store::Vocabulary;
 use fmrlrec::Bundle;
 use retrieval::Scored;
 use std::collections::HashSet;
 
-/// One ranked item of an answer.
+/// One ranked item of an answer; borrows from the Bundle.
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
-pub(crate) struct RankedItem {
+pub(crate) struct RankedItem<'a> {
     /// Item key.
     #[schema(example = "1")]
-    item_id: String,
+    item_id: &'a str,
     /// Title in the catalogue.
     #[schema(example = "Toy Story (1995)")]
-    title: String,
+    title: &'a str,
     /// Larger is better. Comparable within one answer only.
     #[schema(example = 7.25)]
     score: f32,
+    /// With `explain`: the history items that pushed it, most first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    because: Option<Vec<Because<'a>>>,
+}
+
+/// A history item behind a result.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub(crate) struct Because<'a> {
+    /// Item key.
+    item_id: &'a str,
+    /// Title in the catalogue.
+    title: &'a str,
+    /// What the result's score loses without it.
+    loss: f32,
 }
 
 /// A history split into what the Bundle knows and what it does not.
@@ -44,22 +60,38 @@ pub(crate) fn resolve<'a>(vocabulary: &Vocabulary, keys: impl Iterator<Item = &'
 }
 
 /// Ids to keys and titles.
-pub(crate) fn answer(bundle: &Bundle, ranked: Vec<Scored>) -> Vec<RankedItem> {
-    let item = |scored: Scored| {
-        let item = &bundle.items()[scored.id as usize - 1];
-        RankedItem { item_id: item.key.clone(), title: item.title.clone(), score: scored.score }
+pub(crate) fn ranked_items<'a>(bundle: &'a Bundle, ranked: &Ranked) -> Vec<RankedItem<'a>> {
+    let catalogue = |id: u32| &bundle.items()[id as usize - 1];
+    let because = |pushed: &Vec<(u32, f32)>| -> Vec<Because<'a>> {
+        let one = |&(id, loss): &(u32, f32)| Because { item_id: &catalogue(id).key, title: &catalogue(id).title, loss };
+        pushed.iter().map(one).collect()
     };
-    ranked.into_iter().map(item).collect()
+    let item = |(place, scored): (usize, &Scored)| {
+        let item = catalogue(scored.id);
+        let because = ranked.because.get(place).map(because);
+        RankedItem { item_id: &item.key, title: &item.title, score: scored.score, because }
+    };
+    ranked.items.iter().enumerate().map(item).collect()
+}
+
+/// Ids of the keys that the Bundle knows, ascending, each once.
+pub(crate) fn known_ids(vocabulary: &Vocabulary, keys: &[String]) -> Vec<u32> {
+    let mut ids: Vec<u32> = keys.iter().filter_map(|key| vocabulary.id(key)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
 
 /// The number of items to answer.
 ///
 /// # Errors
-/// 400 if k is 0 or above the limit.
-pub(crate) fn check_k(k: Option<usize>, limits: &LimitsConfig) -> Result<usize, Problem> {
-    match k.unwrap_or(limits.default_k) {
-        k if (1..=limits.max_k).contains(&k) => Ok(k),
-        k => Err(Problem::bad_request(format!("k is {k}; ask for 1 to {}", limits.max_k))),
+/// 400 if k is 0 or above the tier's limit.
+pub(crate) fn check_k(k: Option<usize>, limits: &LimitsConfig, tier: &Tier) -> Result<usize, Problem> {
+    let most = tier.config.max_k.min(limits.max_k);
+    match k {
+        None => Ok(limits.default_k.min(most)),
+        Some(k) if (1..=most).contains(&k) => Ok(k),
+        Some(k) => Err(Problem::bad_request(format!("k is {k}; ask for 1 to {most}"))),
     }
 }
 

@@ -2,9 +2,12 @@
 //! trained dims; never a path, a key or a user.
 
 use actix_web::http::StatusCode;
+use prometheus::core::Collector;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Label of requests whose path is no route, or which chose no tier or dim.
@@ -14,73 +17,119 @@ const NONE: &str = "none";
 const LATENCY_BUCKETS_S: [f64; 14] =
     [0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
+/// Upper bounds of the batch sizes.
+const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
 /// Tier and dim as labels; handlers put it on the request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Labels {
-    pub(crate) tier: String,
-    pub(crate) dim: String,
+    /// The tier that chose the dim, if one did.
+    pub(crate) tier: Option<Arc<str>>,
+    /// The dim that was used.
+    pub(crate) dim: Option<usize>,
 }
 
 impl Labels {
-    pub(crate) fn none() -> Labels {
-        Labels { tier: NONE.into(), dim: NONE.into() }
+    pub(crate) fn of(choice: &crate::tiers::Choice, dim: usize) -> Labels {
+        Labels { tier: choice.by_tier.then(|| Arc::clone(&choice.tier.name)), dim: Some(dim) }
     }
 }
 
-impl From<&crate::tier::Choice> for Labels {
-    fn from(choice: &crate::tier::Choice) -> Labels {
-        Labels { tier: choice.tier.clone().unwrap_or_else(|| NONE.into()), dim: choice.dim.to_string() }
-    }
-}
-
-/// The metrics of one running service.
+/// The metrics of one running service. Clones count together.
+#[derive(Clone)]
 pub(crate) struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     latency_s: HistogramVec,
+    bundle: IntGaugeVec,
     pub(crate) in_flight: IntGauge,
     pub(crate) events: IntCounterVec,
     pub(crate) unknown_items: IntCounter,
+    /// By tier and dim used.
+    pub(crate) degraded: IntCounterVec,
+    /// By tier and reason.
+    pub(crate) refused: IntCounterVec,
+    /// By tier: the dim of now.
+    pub(crate) tier_dim: IntGaugeVec,
+    /// By tier: requests waiting.
+    pub(crate) queue_depth: IntGaugeVec,
+    /// By where the vector came from.
+    pub(crate) user_vectors: IntCounterVec,
+    pub(crate) batch_size: Histogram,
+    /// By outcome.
+    pub(crate) swaps: IntCounterVec,
 }
 
 impl Metrics {
     /// Registers everything in a registry of its own, so that two services in a process do not meet.
     pub(crate) fn new(bundle_id: &str) -> Result<Metrics, prometheus::Error> {
         let registry = Registry::new();
-        let requests = IntCounterVec::new(
-            Opts::new("recommender_http_requests_total", "Requests answered."),
-            &["route", "status", "tier", "dim"],
-        )?;
-        let latency_s = HistogramVec::new(
-            HistogramOpts::new(
-                "recommender_http_request_duration_seconds",
-                "Time from a request's head to its answer.",
-            )
-            .buckets(LATENCY_BUCKETS_S.to_vec()),
-            &["route", "tier", "dim"],
-        )?;
-        let in_flight = IntGauge::new("recommender_http_requests_in_flight", "Requests begun and not yet answered.")?;
-        let events =
-            IntCounterVec::new(Opts::new("recommender_events_total", "Events accepted, by outcome."), &["outcome"])?;
-        let unknown_items = IntCounter::new(
-            "recommender_unknown_history_items_total",
-            "History items that the Bundle does not know and that were skipped.",
-        )?;
-        let bundle =
-            IntGaugeVec::new(Opts::new("recommender_bundle_info", "1 for the Bundle that is served."), &["bundle_id"])?;
-        bundle.with_label_values(&[bundle_id]).set(1);
-        registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(latency_s.clone()))?;
-        registry.register(Box::new(in_flight.clone()))?;
-        registry.register(Box::new(events.clone()))?;
-        registry.register(Box::new(unknown_items.clone()))?;
-        registry.register(Box::new(bundle))?;
-        Ok(Metrics { registry, requests, latency_s, in_flight, events, unknown_items })
+        let latency = HistogramOpts::new(
+            "recommender_http_request_duration_seconds",
+            "Time from a request's head to its answer.",
+        );
+        let latency_s = HistogramVec::new(latency.buckets(LATENCY_BUCKETS_S.to_vec()), &["route", "tier", "dim"])?;
+        let sizes = HistogramOpts::new("recommender_batch_size", "Requests that a compute thread took at once.");
+        let metrics = Metrics {
+            requests: counter("http_requests_total", "Requests answered.", &["route", "status", "tier", "dim"])?,
+            latency_s,
+            bundle: gauge("bundle_info", "1 for the Bundle that is served.", &["bundle_id"])?,
+            in_flight: IntGauge::new("recommender_http_requests_in_flight", "Requests begun and not yet answered.")?,
+            events: counter("events_total", "Events accepted, by outcome.", &["outcome"])?,
+            unknown_items: IntCounter::new(
+                "recommender_unknown_history_items_total",
+                "History items that the Bundle does not know and that were skipped.",
+            )?,
+            degraded: counter("degraded_total", "Answers at a smaller dim than the tier's.", &["tier", "dim"])?,
+            refused: counter("refused_total", "Requests refused for load or rate.", &["tier", "reason"])?,
+            tier_dim: gauge("tier_dim", "Dim that a tier is served at now.", &["tier"])?,
+            queue_depth: gauge("queue_depth", "Requests of a tier that wait for a compute thread.", &["tier"])?,
+            user_vectors: counter("user_vectors_total", "User vectors by where they came from.", &["outcome"])?,
+            batch_size: Histogram::with_opts(sizes.buckets(BATCH_BUCKETS.to_vec()))?,
+            swaps: counter("bundle_swaps_total", "Loads of another Bundle, by outcome.", &["outcome"])?,
+            registry,
+        };
+        metrics.register()?;
+        metrics.bundle_is(bundle_id);
+        Ok(metrics)
+    }
+
+    fn register(&self) -> Result<(), prometheus::Error> {
+        let all: [Box<dyn Collector>; 13] = [
+            Box::new(self.requests.clone()),
+            Box::new(self.latency_s.clone()),
+            Box::new(self.bundle.clone()),
+            Box::new(self.in_flight.clone()),
+            Box::new(self.events.clone()),
+            Box::new(self.unknown_items.clone()),
+            Box::new(self.degraded.clone()),
+            Box::new(self.refused.clone()),
+            Box::new(self.tier_dim.clone()),
+            Box::new(self.queue_depth.clone()),
+            Box::new(self.user_vectors.clone()),
+            Box::new(self.batch_size.clone()),
+            Box::new(self.swaps.clone()),
+        ];
+        all.into_iter().try_for_each(|metric| self.registry.register(metric))
+    }
+
+    /// Says which Bundle is served.
+    pub(crate) fn bundle_is(&self, bundle_id: &str) {
+        self.bundle.reset();
+        self.bundle.with_label_values(&[bundle_id]).set(1);
+    }
+
+    /// Forgets the gauges of tiers that are gone.
+    pub(crate) fn forget_tiers(&self) {
+        self.tier_dim.reset();
+        self.queue_depth.reset();
     }
 
     /// Counts one answered request; `route` is the pattern that matched.
     pub(crate) fn answered(&self, route: Option<&str>, status: StatusCode, labels: &Labels, took: Duration) {
-        let (route, tier, dim) = (route.unwrap_or(NONE), labels.tier.as_str(), labels.dim.as_str());
+        let dim = labels.dim.map(|dim| dim.to_string());
+        let (route, tier, dim) =
+            (route.unwrap_or(NONE), labels.tier.as_deref().unwrap_or(NONE), dim.as_deref().unwrap_or(NONE));
         self.requests.with_label_values(&[route, status.as_str(), tier, dim]).inc();
         self.latency_s.with_label_values(&[route, tier, dim]).observe(took.as_secs_f64());
     }
@@ -91,4 +140,12 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut bytes)?;
         String::from_utf8(bytes).map_err(|error| prometheus::Error::Msg(error.to_string()))
     }
+}
+
+fn counter(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(format!("recommender_{name}"), help), labels)
+}
+
+fn gauge(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+    IntGaugeVec::new(Opts::new(format!("recommender_{name}"), help), labels)
 }

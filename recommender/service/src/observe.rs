@@ -1,4 +1,4 @@
-//! The one middleware: request id, time limit, metrics, log line, and the promise that every error
+//! The one middleware: request id, API key, time limit, metrics, log line, and the promise that every error
 //! leaves as a problem document.
 
 use crate::metrics::Labels;
@@ -12,6 +12,9 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, ResponseError, web};
 use std::time::{Duration, Instant};
 
+/// Longest admin call: loading a large Bundle takes a while.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// Wraps every request.
 pub(crate) async fn observe(
     serving: web::Data<Serving>,
@@ -23,12 +26,18 @@ pub(crate) async fn observe(
     request.extensions_mut().insert(id.clone());
     // Counts down when dropped, also when the client goes away in the middle.
     let _in_flight = InFlight::new(&serving);
-    let answer = tokio::time::timeout(serving.request_timeout, next.call(request)).await;
+    let caller = match serving.access.check(request.path(), request.headers()) {
+        Ok(caller) => caller,
+        Err(problem) => return Err(failed(&serving, problem, &id, begun.elapsed())),
+    };
+    request.extensions_mut().insert(caller);
+    let limit = if request.path().starts_with("/admin/") { ADMIN_TIMEOUT } else { serving.request_timeout };
+    let answer = tokio::time::timeout(limit, next.call(request)).await;
     let mut response = match answer {
         Ok(Ok(response)) => as_problem(response.map_into_boxed_body(), &id),
         Ok(Err(error)) => return Err(failed(&serving, problem_of(&error), &id, begun.elapsed())),
         Err(_) => {
-            let limit_s = serving.request_timeout.as_secs();
+            let limit_s = limit.as_secs();
             let late = Problem::unavailable(format!(
                 "the request was not answered within {limit_s} s; try again, or send the body faster"
             ));
@@ -38,13 +47,14 @@ pub(crate) async fn observe(
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
-    let labels = response.request().extensions().get::<Labels>().cloned().unwrap_or_else(Labels::none);
+    let labels = response.request().extensions().get::<Labels>().cloned().unwrap_or_default();
     let route = response.request().match_pattern();
     let (status, took) = (response.status(), begun.elapsed());
     serving.metrics.answered(route.as_deref(), status, &labels, took);
     let route = route.unwrap_or_default();
     let (status, took_us) = (status.as_u16(), took.as_micros() as u64);
-    tracing::debug!(request_id = %id.0, route, status, tier = labels.tier, dim = labels.dim, took_us, "answered");
+    let tier = labels.tier.as_deref();
+    tracing::debug!(request_id = %id.0, route, status, tier, dim = labels.dim, took_us, "answered");
     Ok(response)
 }
 
@@ -74,7 +84,7 @@ fn problem_of(error: &Error) -> Problem {
 
 /// There is no request left to make a response with: the error itself answers.
 fn failed(serving: &Serving, problem: Problem, id: &RequestId, took: Duration) -> Error {
-    serving.metrics.answered(None, problem.status, &Labels::none(), took);
+    serving.metrics.answered(None, problem.status, &Labels::default(), took);
     tracing::warn!(request_id = %id.0, status = problem.status.as_u16(), detail = problem.detail, "not answered");
     problem.with_request_id(&id.0).into()
 }

@@ -1,6 +1,7 @@
 //! What a request got wrong, as a problem document (RFC 9457): one sentence that names the field and
 //! the way out.
 
+use crate::ServiceError;
 use crate::request_id::REQUEST_ID_HEADER;
 use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
 use actix_web::http::{StatusCode, header};
@@ -8,12 +9,13 @@ use actix_web::{HttpResponse, ResponseError};
 use feature_store::StoreError;
 use fmrlrec::BundleError;
 use retrieval::RetrievalError;
+use std::time::Duration;
 
 /// Media type of a problem document.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// Seconds after which an overloaded service may be asked again.
-const RETRY_AFTER_S: &str = "1";
+/// Longest time that a refused client is told to wait.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// A refused request or a failure while answering it.
 #[derive(Debug, Clone)]
@@ -22,12 +24,14 @@ pub(crate) struct Problem {
     pub(crate) detail: String,
     /// Methods that would work, for 405.
     allow: Option<&'static str>,
+    /// Seconds after which the request may be sent again.
+    retry_after_s: Option<u64>,
     /// Known only to the middleware, which fills it in.
     request_id: Option<String>,
 }
 
 /// The document as sent.
-#[derive(serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
 #[schema(as = Problem, example = json!({
     "type": "about:blank", "title": "Bad Request", "status": 400,
     "detail": "dim 7 was not trained; use one of [8, 16, 32, 64, 128]", "request_id": "0198c0de"
@@ -48,7 +52,7 @@ pub(crate) struct ProblemDocument {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
-        Problem { status, detail: detail.into(), allow: None, request_id: None }
+        Problem { status, detail: detail.into(), allow: None, retry_after_s: None, request_id: None }
     }
 
     /// 400.
@@ -67,9 +71,34 @@ impl Problem {
         Problem { allow: Some(allow), ..Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
-    /// 503: the client may try again.
+    /// 401: a key is needed.
+    pub(crate) fn unauthorized(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::UNAUTHORIZED, detail)
+    }
+
+    /// 403: the key does not open this.
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// 409: the state of now is in the way.
+    pub(crate) fn conflict(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::CONFLICT, detail)
+    }
+
+    /// 503: the client may try again after a second.
     pub(crate) fn unavailable(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        Problem::overloaded(detail, Duration::ZERO)
+    }
+
+    /// 503 for as long as the queue needs.
+    pub(crate) fn overloaded(detail: impl Into<String>, wait: Duration) -> Problem {
+        Problem { retry_after_s: Some(retry_after_s(wait)), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
+    /// 429: the caller's rate has room again after `wait`.
+    pub(crate) fn too_many(detail: impl Into<String>, wait: Duration) -> Problem {
+        Problem { retry_after_s: Some(retry_after_s(wait)), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     /// 500: the cause goes to the log, not to the client.
@@ -79,6 +108,17 @@ impl Problem {
             StatusCode::INTERNAL_SERVER_ERROR,
             "the service failed on this request; its log has the cause under the request id",
         )
+    }
+
+    /// As sent.
+    pub(crate) fn document(&self) -> ProblemDocument {
+        ProblemDocument {
+            kind: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error").to_string(),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            request_id: self.request_id.clone().unwrap_or_default(),
+        }
     }
 
     pub(crate) fn with_request_id(mut self, id: &str) -> Problem {
@@ -99,25 +139,37 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let document = ProblemDocument {
-            kind: "about:blank",
-            title: self.status.canonical_reason().unwrap_or("Error").to_string(),
-            status: self.status.as_u16(),
-            detail: self.detail.clone(),
-            request_id: self.request_id.clone().unwrap_or_default(),
-        };
         let mut response = HttpResponse::build(self.status);
         if let Some(allow) = self.allow {
             response.insert_header((header::ALLOW, allow));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.insert_header((header::RETRY_AFTER, RETRY_AFTER_S));
+        if let Some(seconds) = self.retry_after_s {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, "ApiKey header=\"x-api-key\""));
         }
         if let Some(id) = &self.request_id {
             response.insert_header((REQUEST_ID_HEADER, id.as_str()));
         }
         // `json` keeps a content type that is already set.
-        response.insert_header((header::CONTENT_TYPE, PROBLEM_JSON)).json(document)
+        response.insert_header((header::CONTENT_TYPE, PROBLEM_JSON)).json(self.document())
+    }
+}
+
+/// Whole seconds, at least one: a client that tries again at once only adds to the load.
+fn retry_after_s(wait: Duration) -> u64 {
+    wait.min(MAX_RETRY_AFTER).as_millis().div_ceil(1_000).max(1) as u64
+}
+
+/// Configs sent by an admin call; everything else is the service's own failure.
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Problem {
+        match error {
+            ServiceError::Config { .. } => Problem::bad_request(error.to_string()),
+            ServiceError::Conflict { .. } => Problem::conflict(error.to_string()),
+            failure => Problem::internal(failure),
+        }
     }
 }
 

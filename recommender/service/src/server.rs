@@ -1,6 +1,7 @@
 //! From a listener, a config, a Bundle and a store to a running server, and to a clean stop.
 
 use crate::clock::{Clock, system_clock};
+use crate::compute::TICK;
 use crate::config::{LimitsConfig, ServiceConfig};
 use crate::error::ServiceError;
 use crate::observe::observe;
@@ -53,9 +54,17 @@ pub async fn run_with_clock(
     let server = start(listener, &config, &serving)?;
     let handle = server.handle();
     let mut server = pin!(server);
+    let drain_delay = Duration::from_secs(config.server.drain_delay_s);
+    let stop_asked = async {
+        shutdown.await;
+        serving.drain();
+        tracing::info!(delay_s = config.server.drain_delay_s, "stopping: not ready any more");
+        tokio::time::sleep(drain_delay).await;
+    };
     let ended = tokio::select! {
         ended = &mut server => ended,
-        () = shutdown => {
+        () = watch_load(&serving) => unreachable!("it never ends"),
+        () = stop_asked => {
             tracing::info!("stopping: running requests finish first");
             // The stop completes only while the server is polled.
             tokio::join!(server, handle.stop(true)).0
@@ -63,6 +72,17 @@ pub async fn run_with_clock(
     };
     released(serving).await;
     Ok(ended?)
+}
+
+/// Moves the tiers' levels, for ever.
+async fn watch_load(serving: &Serving) {
+    let mut ticks = tokio::time::interval(TICK);
+    // After a pause, one look is as good as many.
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        serving.tick();
+    }
 }
 
 /// Worker threads let go of the state a moment after the server ends. Waiting for them means that the
@@ -84,8 +104,9 @@ fn start(
     serving: &web::Data<Serving>,
 ) -> Result<actix_web::dev::Server, ServiceError> {
     let address = listener.local_addr()?;
-    let bundle_id = serving.bundle.id();
-    tracing::info!(%address, bundle_id, items = serving.table.items(), dims = ?serving.table.dims(), "serving");
+    let served = serving.bundle.current();
+    let (bundle_id, dims) = (served.bundle.id(), served.bundle.dims());
+    tracing::info!(%address, bundle_id, items = served.table.items(), ?dims, "serving");
     let (serving, limits) = (serving.clone(), config.limits.clone());
     let app = move || {
         App::new()
@@ -107,9 +128,11 @@ fn start(
 
 /// Limits of the extractors, and their errors as problems.
 fn extractors(app: &mut web::ServiceConfig, limits: &LimitsConfig) {
-    app.app_data(
-        web::JsonConfig::default().limit(limits.body_bytes).error_handler(|error, _| Problem::from(error).into()),
-    )
-    .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::from(error).into()))
-    .app_data(web::PathConfig::default().error_handler(|error, _| Problem::from(error).into()));
+    app.app_data(limits.clone())
+        .app_data(web::PayloadConfig::new(limits.body_bytes))
+        .app_data(
+            web::JsonConfig::default().limit(limits.body_bytes).error_handler(|error, _| Problem::from(error).into()),
+        )
+        .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::from(error).into()))
+        .app_data(web::PathConfig::default().error_handler(|error, _| Problem::from(error).into()));
 }

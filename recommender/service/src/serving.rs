@@ -1,31 +1,46 @@
-//! What every handler works on, and the one place that runs blocking work.
+//! What every handler works on, and the two ways off the HTTP threads: `blocking` to the disk,
+//! `ranked` to the compute threads.
 
+use crate::access::Access;
 use crate::clock::Clock;
+use crate::compute::{Ask, Job, Pool, PoolSizes, Ranked};
 use crate::config::{LimitsConfig, ServiceConfig};
 use crate::error::ServiceError;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
-use crate::tier::Tiers;
+use crate::recent::Recent;
+use crate::served::{BundleSlot, ServedBundle};
+use crate::tiers::{Choice, Journal};
+use crate::users::UserStates;
 use actix_web::web;
 use feature_store::UserStateStore;
 use fmrlrec::Bundle;
-use retrieval::NestedTable;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::Semaphore;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, oneshot};
 
-/// One Bundle as served, the user state, and the limits.
+/// Bundles, user state, tiers, limits.
 pub(crate) struct Serving {
-    pub(crate) bundle: Bundle,
-    pub(crate) table: NestedTable,
-    pub(crate) store: UserStateStore,
-    pub(crate) tiers: Tiers,
+    pub(crate) bundle: BundleSlot,
+    pub(crate) store: Arc<UserStates>,
+    pub(crate) tiers: Journal,
+    pub(crate) access: Access,
     pub(crate) limits: LimitsConfig,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
     pub(crate) request_timeout: Duration,
     pub(crate) openapi: String,
+    /// Requests of late, for warming up another Bundle.
+    pub(crate) recent: Recent,
+    /// Folder of the config's Bundle; others are looked for beside it.
+    pub(crate) bundle_folder: PathBuf,
+    /// Held while another Bundle is loaded: one at a time.
+    pub(crate) loading: tokio::sync::Mutex<()>,
+    draining: AtomicBool,
     in_flight: Arc<Semaphore>,
+    pool: Pool,
 }
 
 impl Serving {
@@ -40,24 +55,87 @@ impl Serving {
         clock: Clock,
     ) -> Result<Serving, ServiceError> {
         config.validate(bundle.dims())?;
-        let table = NestedTable::new(bundle.item_table(), bundle.dims())
-            .map_err(|source| ServiceError::Table { bundle_id: bundle.id().to_string(), source })?;
+        let access = Access::new(&config.access);
+        let (tiers, header, max_k) = (&config.tiers, &config.tier_header, config.limits.max_k);
+        let tiers = Journal::open(&config.tiers_file, tiers, header, access.tiers(), bundle.dims(), max_k)?;
+        let metrics = Metrics::new(bundle.id())?;
+        let users = Arc::new(UserStates::new(store, config.state.cache_mib << 20));
+        let sizes = PoolSizes {
+            threads: config.server.compute_threads,
+            max_queue: config.server.max_queue,
+            max_batch: config.server.max_batch,
+            max_wait: Duration::from_micros(config.server.max_wait_us),
+        };
         Ok(Serving {
-            metrics: Metrics::new(bundle.id())?,
-            tiers: Tiers::new(config, bundle.dims()),
+            bundle: BundleSlot::new(ServedBundle::new(bundle, config.bundle.clone())?),
+            pool: Pool::start(sizes, Arc::clone(&users), metrics.clone())?,
+            store: users,
+            tiers,
+            access,
             limits: config.limits.clone(),
+            metrics,
+            clock,
             request_timeout: Duration::from_secs(config.server.request_timeout_s),
             openapi: crate::openapi_json()?,
+            recent: Recent::default(),
+            bundle_folder: config.bundle.clone(),
+            loading: tokio::sync::Mutex::new(()),
+            draining: AtomicBool::new(false),
             in_flight: Arc::new(Semaphore::new(config.server.max_in_flight)),
-            bundle,
-            table,
-            store,
-            clock,
         })
+    }
+
+    /// One look at every tier's load.
+    pub(crate) fn tick(&self) {
+        self.pool.tick(&self.tiers.current(), &self.bundle.current());
+    }
+
+    /// Requests of a tier that wait.
+    pub(crate) fn queued(&self, tier: &crate::tiers::Tier) -> usize {
+        self.pool.depth(tier)
+    }
+
+    /// From now on `/readyz` says no.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 }
 
-/// Runs model, scan and store work on the blocking threads; past `max_in_flight` it is refused, so
+/// Asks the compute threads for items, at the tier's level of the moment it is its turn.
+///
+/// # Errors
+/// 429 past the tier's rate, 503 past its smallest dim, or what is wrong with the question.
+pub(crate) async fn ranked(
+    serving: &Serving,
+    served: &Arc<ServedBundle>,
+    choice: &Choice,
+    ask: Ask,
+) -> Result<Ranked, Problem> {
+    let (answer, answered) = oneshot::channel();
+    let tier = Arc::clone(&choice.tier);
+    serving.pool.submit(Job { served: Arc::clone(served), tier, ask, begun: Instant::now(), answer })?;
+    let ranked = answered.await.map_err(|_| Problem::internal("a compute thread dropped the request"))??;
+    if ranked.dim < choice.dim {
+        serving.metrics.degraded.with_label_values(&[&*choice.tier.name, &ranked.dim.to_string()]).inc();
+    }
+    Ok(ranked)
+}
+
+/// Counts one request of a caller against its tier's rate.
+///
+/// # Errors
+/// 429.
+pub(crate) fn admit(serving: &Serving, choice: &Choice, key: Option<usize>) -> Result<(), Problem> {
+    choice.tier.admit(key).inspect_err(|_| {
+        serving.metrics.refused.with_label_values(&[&*choice.tier.name, "rate"]).inc();
+    })
+}
+
+/// Runs work that waits for the disk on the blocking threads; past `max_in_flight` it is refused, so
 /// that the queue before those threads has a limit.
 pub(crate) async fn blocking<T: Send + 'static>(
     serving: &web::Data<Serving>,

@@ -201,18 +201,25 @@ keys = "items.csv"
 
 const SERVE: &str = r#"bind = "127.0.0.1:0"
 bundle = "bundle"
+tiers_file = "state/tiers.json"
 tier_header = "x-tier"
 
 [state]
 path = "state/users.redb"
 max_history = 50
+cache_mib = 1
 
 [server]
 workers = 1
 blocking_threads = 2
 max_in_flight = 16
+compute_threads = 1
+max_queue = 64
+max_batch = 8
+max_wait_us = 0
 max_connections = 64
 request_timeout_s = 10
+drain_delay_s = 0
 shutdown_timeout_s = 5
 
 [limits]
@@ -221,19 +228,34 @@ max_k = 20
 default_k = 10
 history = 100
 exclude = 100
+batch = 10
 key_bytes = 64
+
+[access]
+required = false
+keys = []
 
 [[tiers]]
 name = "small"
 dim = 4
+min_dim = 4
 default = false
-api_keys = []
+max_k = 20
+latency_target_ms = 5000
+rate_per_s = 0
+burst = 0
+share_permille = 1000
 header_values = []
 
 [[tiers]]
 name = "large"
 dim = 8
+min_dim = 4
 default = true
-api_keys = []
+max_k = 20
+latency_target_ms = 5000
+rate_per_s = 0
+burst = 0
+share_permille = 1000
 header_values = []
 "#;

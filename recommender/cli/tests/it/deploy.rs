@@ -74,16 +74,18 @@ fn check_serve(words: &[String], placed: &[String]) {
 #[test]
 fn the_config_parses_and_agrees_with_ports_and_volumes() {
     let config: service::ServiceConfig = toml::from_str(&read("deploy/serve.toml")).unwrap();
-    let dims: Vec<usize> = config.tiers.iter().map(|tier| tier.dim).collect();
-    config.validate(&dims).unwrap();
-    assert_eq!(config.bind, "0.0.0.0:8080");
-    assert!(config.bundle.starts_with("/data") && config.state.path.starts_with("/data"));
-
-    // Every tier's dim is one that the config of deploy/README.md trains.
+    // Every tier's dims are ones that the config of deploy/README.md trains.
     let train: fmrlrec::TrainConfig = toml::from_str(&read("recommender/fmrlrec/configs/demo.toml")).unwrap();
-    for tier in &config.tiers {
-        assert!(train.model.nesting_dims.contains(&tier.dim), "tier {} has dim {}", tier.name, tier.dim);
+    config.validate(&train.model.nesting_dims).unwrap();
+    assert_eq!(config.bind, "0.0.0.0:8080");
+    for path in [&config.bundle, &config.state.path, &config.tiers_file] {
+        assert!(path.starts_with("/data"), "{} is not in the volume", path.display());
     }
+    assert!(config.access.keys.is_empty(), "a key in the image would be everybody's");
+
+    // Docker kills what outlives its grace period: draining and the last requests fit in.
+    let grace = format!("stop_grace_period: {}s", config.server.drain_delay_s + config.server.shutdown_timeout_s + 5);
+    assert!(read("deploy/compose.yaml").contains(&grace), "compose.yaml lacks {grace}");
 }
 
 #[test]
@@ -143,6 +145,24 @@ fn both_healthchecks_ask_the_same_and_the_readme_uses_real_verbs() {
         }
     }
     assert!(readme.contains("run --rm recommender"));
+}
+
+/// Alerts and the dashboard ask for metrics that the service has, by its own text.
+#[test]
+fn alerts_and_dashboard_name_real_metrics() {
+    let source = read("recommender/service/src/metrics.rs");
+    for file in ["deploy/alerts.yaml", "deploy/dashboard.json"] {
+        let text = read(file);
+        let mut found = 0;
+        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            let Some(name) = word.strip_prefix("recommender_") else { continue };
+            let plain = ["_bucket", "_count", "_sum"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+            assert!(source.contains(&format!("{plain}\"")), "{file}: the service has no metric {word}");
+            found += 1;
+        }
+        assert!(found > 3, "{file} names {found} metrics");
+    }
+    serde_json::from_str::<serde_json::Value>(&read("deploy/dashboard.json")).unwrap();
 }
 
 /// The script of the healthcheck against a live service: the one part that text cannot show.

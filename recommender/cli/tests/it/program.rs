@@ -19,7 +19,7 @@ pub(crate) struct Finished {
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_recommender"));
     command.stdin(Stdio::null());
-    for variable in ["RECOMMENDER_BIND", "RECOMMENDER_BUNDLE", "RECOMMENDER_LOG"] {
+    for variable in ["RECOMMENDER_BIND", "RECOMMENDER_BUNDLE", "RECOMMENDER_LOG", "RECOMMENDER_LOG_FORMAT"] {
         command.env_remove(variable);
     }
     command

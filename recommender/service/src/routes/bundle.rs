@@ -2,9 +2,11 @@
 
 use crate::request_id::RequestId;
 use crate::serving::Serving;
+use crate::tiers::Tier;
 use actix_web::web;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The Bundle and the tiers made of it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -31,6 +33,8 @@ pub(crate) struct TierInfo {
     name: String,
     dim: usize,
     default: bool,
+    /// Dim that requests get now: smaller than `dim` under load.
+    dim_now: usize,
 }
 
 /// Quality at one dim.
@@ -47,15 +51,21 @@ pub(crate) struct QualityInfo {
     responses((status = 200, description = "The Bundle", body = BundleResponse))
 )]
 pub(crate) async fn describe(serving: web::Data<Serving>, id: RequestId) -> web::Json<BundleResponse> {
-    let bundle = &serving.bundle;
-    let tier = |(name, dim, default): (&str, usize, bool)| TierInfo { name: name.to_string(), dim, default };
+    let served = serving.bundle.current();
+    let (bundle, table) = (&served.bundle, serving.tiers.current());
+    let tier = |tier: &Arc<Tier>| TierInfo {
+        name: tier.config.name.clone(),
+        dim: tier.config.dim,
+        default: tier.config.default,
+        dim_now: tier.dim_now(bundle.dims(), tier.config.dim),
+    };
     let quality = bundle.report().dims.iter().map(|at| QualityInfo { dim: at.dim, metrics: at.metrics.clone() });
     web::Json(BundleResponse {
         bundle_id: bundle.id().to_string(),
         dims: bundle.dims().to_vec(),
         items: bundle.items().len(),
         max_history: bundle.max_history(),
-        tiers: serving.tiers.list().map(tier).collect(),
+        tiers: table.tiers().iter().map(tier).collect(),
         quality: quality.collect(),
         request_id: id.0,
     })

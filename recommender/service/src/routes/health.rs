@@ -32,7 +32,7 @@ pub(crate) async fn live() -> web::Json<LiveResponse> {
     web::Json(LiveResponse { status: "live" })
 }
 
-/// Whether a Bundle is loaded and the state store can be read.
+/// Whether a Bundle is loaded, the state store can be read, and no stop was asked for.
 #[utoipa::path(
     get, path = "/readyz", tag = "operations",
     responses(
@@ -41,6 +41,9 @@ pub(crate) async fn live() -> web::Json<LiveResponse> {
     )
 )]
 pub(crate) async fn ready(serving: web::Data<Serving>) -> Result<web::Json<ReadyResponse>, Problem> {
+    if serving.draining() {
+        return Err(Problem::unavailable("the service is stopping; send requests to another one"));
+    }
     let users = |serving: &Serving| {
         serving.store.users().map_err(|error| {
             tracing::error!(%error, "the user state store cannot be read");
@@ -48,5 +51,5 @@ pub(crate) async fn ready(serving: web::Data<Serving>) -> Result<web::Json<Ready
         })
     };
     let users = blocking(&serving, users).await?;
-    Ok(web::Json(ReadyResponse { status: "ready", bundle_id: serving.bundle.id().to_string(), users }))
+    Ok(web::Json(ReadyResponse { status: "ready", bundle_id: serving.bundle.current().bundle.id().to_string(), users }))
 }

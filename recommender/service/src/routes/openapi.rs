@@ -11,18 +11,27 @@ use utoipa::OpenApi;
     info(title = "recommender", description = "Recommendations at a dim set per request. A tier is a dim as deployed."),
     paths(
         super::recommend::recommend,
+        super::recommend::recommend_batch,
         super::events::append,
+        super::items::search,
         super::similar::similar,
         super::bundle::describe,
         super::health::live,
         super::health::ready,
         super::metrics::expose,
+        super::ui::page,
+        super::admin_tiers::show,
+        super::admin_tiers::change,
+        super::admin_bundle::show,
+        super::admin_bundle::load,
+        super::admin_bundle::roll_back,
         document,
     ),
     tags(
         (name = "recommend", description = "Ranked items"),
         (name = "events", description = "User state"),
         (name = "operations", description = "Health, metrics, metadata"),
+        (name = "admin", description = "Live changes; need an API key with the scope admin"),
     )
 )]
 struct Document;

@@ -1,14 +1,24 @@
-//! `POST /v1/recommend`: the best next items for a user or an inline history.
+//! `POST /v1/recommend`: the best next items for a user or an inline history. `/v1/recommend/batch`:
+//! several of them in one call.
 
-use crate::lookup::{RankedItem, Resolved, answer, check_k, check_key, check_list, resolve};
+use crate::access::Caller;
+use crate::compute::{Ask, Source};
+use crate::json_body::JsonBody;
+use crate::lookup::{RankedItem, check_k, check_key, check_list, known_ids, ranked_items};
 use crate::metrics::Labels;
 use crate::problem::{Problem, ProblemDocument};
+use crate::recent::Asked;
 use crate::request_id::RequestId;
-use crate::serving::{Serving, blocking};
-use crate::tier::Choice;
-use actix_web::{HttpMessage, HttpRequest, web};
+use crate::served::ServedBundle;
+use crate::serving::{Serving, admit, ranked};
+use crate::tiers::{Choice, Wish};
+use actix_web::http::header::HeaderMap;
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Most items of a diverse answer: each is compared with four candidates for every item.
+const MAX_DIVERSE_K: usize = 100;
 
 /// Who is asking, for how many items, at which tier or dim. Exactly one of `user_id` and `history`.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -29,114 +39,212 @@ pub(crate) struct RecommendRequest {
     /// Item keys that must not be answered; unknown keys are ignored.
     #[serde(default)]
     exclude: Vec<String>,
+    /// If there, only these item keys may be answered; unknown keys are ignored.
+    only: Option<Vec<String>>,
     /// Whether items of the history may be answered again; by default they are left out.
     #[serde(default)]
     include_seen: bool,
+    /// 0 (the default) for the best items, towards 1 for items unlike each other, at some cost of score.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1)]
+    diversity: f32,
+    /// Whether each item comes with the history items that pushed it, and by how much of its score. It
+    /// costs a model step for each of the newest ten.
+    #[serde(default)]
+    explain: bool,
 }
 
 /// The items, best first, and how they were chosen.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct RecommendResponse {
+pub(crate) struct RecommendResponse<'a> {
     /// Best first; fewer than k only if the catalogue has no more that may be answered.
-    items: Vec<RankedItem>,
+    items: Vec<RankedItem<'a>>,
     /// Dim that ranked them.
     dim: usize,
+    /// Whether load made that dim smaller than the one chosen.
+    degraded: bool,
     /// Tier that chose the dim; null if the request named a dim.
-    tier: Option<String>,
+    tier: Option<&'a str>,
     /// Bundle that ranked them.
-    bundle_id: String,
+    bundle_id: &'a str,
     /// As in the `x-request-id` header.
-    request_id: String,
+    request_id: &'a str,
     /// Keys of the history that the Bundle does not know, each once.
     unknown_items: Vec<String>,
     /// Items of the history that were read: known ones, the newest that the model takes.
     history_len: usize,
 }
 
+/// Several requests.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BatchRequest {
+    /// Answered in this order.
+    requests: Vec<RecommendRequest>,
+}
+
+/// One answer of a batch: what a single call would have answered.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub(crate) enum BatchAnswer<'a> {
+    /// The items.
+    Items(RecommendResponse<'a>),
+    /// What was wrong with this one.
+    Problem(ProblemDocument),
+}
+
+/// The answers, in the order of the requests.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct BatchResponse<'a> {
+    /// One a request.
+    answers: Vec<BatchAnswer<'a>>,
+    /// As in the `x-request-id` header.
+    request_id: &'a str,
+}
+
 /// Recommend items.
 #[utoipa::path(
     post, path = "/v1/recommend", tag = "recommend", request_body = RecommendRequest,
     params(
-        ("x-api-key" = Option<String>, Header, description = "Chooses a tier if the body names neither tier nor dim"),
+        ("x-api-key" = Option<String>, Header, description = "Who asks; chooses a tier if the body names neither tier nor dim"),
         ("x-request-id" = Option<String>, Header, description = "1 to 64 visible ASCII characters, echoed"),
     ),
     responses(
         (status = 200, description = "Ranked items", body = RecommendResponse),
         (status = 400, description = "A wrong field, tier, dim or k", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "The API key lacks the scope", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 415, description = "The content type is not JSON", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "Busy or late; try again", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Past the tier's rate; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "Overloaded past the smallest dim, or late; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn recommend(
     serving: web::Data<Serving>,
     id: RequestId,
     http: HttpRequest,
-    body: web::Json<RecommendRequest>,
-) -> Result<web::Json<RecommendResponse>, Problem> {
-    let request = body.into_inner();
-    let (source, k) = check(&request, &serving)?;
-    let choice = serving.tiers.choose(request.tier.as_deref(), request.dim, http.headers())?;
-    http.extensions_mut().insert(Labels::from(&choice));
-    let work = move |serving: &Serving| rank(serving, source, k, choice, &request, id);
-    blocking(&serving, work).await.map(web::Json)
+    body: JsonBody<RecommendRequest>,
+) -> Result<HttpResponse, Problem> {
+    let served = serving.bundle.current();
+    let caller = http.extensions().get::<Caller>().copied().unwrap_or_default();
+    let note = |labels: Labels| drop(http.extensions_mut().insert(labels));
+    let (choice, found) = one(&serving, &served, body.0, caller, http.headers(), &note).await?;
+    Ok(HttpResponse::Ok().json(response(&served, &choice, found, &id)))
 }
 
-/// Where the history comes from.
-enum Source {
-    User(String),
-    Inline(Vec<String>),
+/// Recommend items for several users or histories.
+#[utoipa::path(
+    post, path = "/v1/recommend/batch", tag = "recommend", request_body = BatchRequest,
+    params(("x-api-key" = Option<String>, Header, description = "Who asks; each request counts against the rate")),
+    responses(
+        (status = 200, description = "One answer or problem a request", body = BatchResponse),
+        (status = 400, description = "No list of requests, or too many", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 415, description = "The content type is not JSON", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn recommend_batch(
+    serving: web::Data<Serving>,
+    id: RequestId,
+    http: HttpRequest,
+    body: JsonBody<BatchRequest>,
+) -> Result<HttpResponse, Problem> {
+    let (requests, most) = (body.0.requests, serving.limits.batch);
+    if !(1..=most).contains(&requests.len()) {
+        let count = requests.len();
+        return Err(Problem::bad_request(format!("requests has {count} entries; send 1 to {most}")));
+    }
+    let served = serving.bundle.current();
+    let caller = http.extensions().get::<Caller>().copied().unwrap_or_default();
+    let nowhere = |_: Labels| ();
+    // All at once, so that the compute threads can take them as batches.
+    let asked = requests.into_iter().map(|request| one(&serving, &served, request, caller, http.headers(), &nowhere));
+    let found = futures::future::join_all(asked).await;
+    // The tiers outlive the answers that borrow their names.
+    let choices: Vec<Option<Choice>> =
+        found.iter().map(|one| one.as_ref().ok().map(|(choice, _)| choice.clone())).collect();
+    let answers = found.into_iter().zip(&choices).map(|(one, choice)| match (one, choice) {
+        (Ok((_, found)), Some(choice)) => BatchAnswer::Items(response(&served, choice, found, &id)),
+        (Err(problem), _) => BatchAnswer::Problem(problem.with_request_id(&id.0).document()),
+        (Ok(_), None) => unreachable!("every success has its choice"),
+    });
+    Ok(HttpResponse::Ok().json(BatchResponse { answers: answers.collect(), request_id: &id.0 }))
 }
 
-fn check(request: &RecommendRequest, serving: &Serving) -> Result<(Source, usize), Problem> {
+/// Checks, admits and ranks one request; `note` is told tier and dim.
+async fn one(
+    serving: &Serving,
+    served: &Arc<ServedBundle>,
+    request: RecommendRequest,
+    caller: Caller,
+    headers: &HeaderMap,
+    note: &dyn Fn(Labels),
+) -> Result<(Choice, crate::compute::Ranked), Problem> {
+    check(&request, serving)?;
+    let wish = Wish { tier: request.tier.as_deref(), dim: request.dim, key: caller.0 };
+    let choice = serving.tiers.current().choose(wish, headers, served.bundle.dims())?;
+    note(Labels::of(&choice, choice.dim));
+    let k = check_k(request.k, &serving.limits, &choice.tier)?;
+    if request.diversity > 0.0 && k > MAX_DIVERSE_K {
+        return Err(Problem::bad_request(format!("k is {k}; with diversity ask for 1 to {MAX_DIVERSE_K}")));
+    }
+    admit(serving, &choice, caller.0)?;
+    let vocabulary = served.bundle.vocabulary();
+    let source = match (request.user_id, request.history) {
+        (Some(user), _) => Source::User(user),
+        (None, history) => Source::Inline(history.unwrap_or_default()),
+    };
+    serving.recent.note(|| match &source {
+        Source::User(user) => Asked::User(user.clone()),
+        Source::Inline(keys) => Asked::Inline(keys.clone()),
+        Source::Item(_) => unreachable!("made above from a user or a history"),
+    });
+    let ask = Ask {
+        source,
+        dim: choice.dim,
+        k,
+        exclude: known_ids(vocabulary, &request.exclude),
+        only: request.only.map(|keys| known_ids(vocabulary, &keys)),
+        include_seen: request.include_seen,
+        diversity: request.diversity,
+        explain: request.explain,
+    };
+    let found = ranked(serving, served, &choice, ask).await?;
+    note(Labels::of(&choice, found.dim));
+    serving.metrics.unknown_items.inc_by(found.unknown.len() as u64);
+    Ok((choice, found))
+}
+
+fn check(request: &RecommendRequest, serving: &Serving) -> Result<(), Problem> {
     let limits = &serving.limits;
-    let source = match (&request.user_id, &request.history) {
-        (Some(user), None) => {
-            check_key("user_id", user, limits)?;
-            Source::User(user.clone())
-        }
-        (None, Some(history)) => {
-            check_list("history", history, limits.history, limits)?;
-            Source::Inline(history.clone())
-        }
+    match (&request.user_id, &request.history) {
+        (Some(user), None) => check_key("user_id", user, limits)?,
+        (None, Some(history)) => check_list("history", history, limits.history, limits)?,
         (Some(_), Some(_)) => return Err(Problem::bad_request("user_id and history are both given; send one of them")),
         (None, None) => return Err(Problem::bad_request("neither user_id nor history is given; send one of them")),
     };
+    if !(0.0..=1.0).contains(&request.diversity) {
+        return Err(Problem::bad_request(format!("diversity is {}; send 0 to 1", request.diversity)));
+    }
     check_list("exclude", &request.exclude, limits.exclude, limits)?;
-    Ok((source, check_k(request.k, limits)?))
+    request.only.as_ref().map_or(Ok(()), |only| check_list("only", only, limits.exclude, limits))
 }
 
-/// Blocking: reads the state, runs the model, scans the table.
-fn rank(
-    serving: &Serving,
-    source: Source,
-    k: usize,
-    choice: Choice,
-    request: &RecommendRequest,
-    id: RequestId,
-) -> Result<RecommendResponse, Problem> {
-    let bundle = &serving.bundle;
-    let Resolved { ids, unknown } = match &source {
-        Source::Inline(keys) => resolve(bundle.vocabulary(), keys.iter().map(String::as_str)),
-        Source::User(user) => {
-            let history = serving.store.history(user)?;
-            resolve(bundle.vocabulary(), history.iter().map(|entry| entry.item_id.as_str()))
-        }
-    };
-    let read = &ids[ids.len().saturating_sub(bundle.max_history())..];
-    let query = bundle.user_vector(read, choice.dim)?;
-    let excluded = request.exclude.iter().filter_map(|key| bundle.vocabulary().id(key));
-    let seen = ids.iter().copied().filter(|_| !request.include_seen);
-    let hidden: HashSet<u32> = excluded.chain(seen).collect();
-    let ranked = serving.table.top_k(&query, k, &|item| !hidden.contains(&item))?;
-    serving.metrics.unknown_items.inc_by(unknown.len() as u64);
-    Ok(RecommendResponse {
-        items: answer(bundle, ranked),
-        dim: choice.dim,
-        tier: choice.tier,
-        bundle_id: bundle.id().to_string(),
-        request_id: id.0,
-        unknown_items: unknown,
-        history_len: read.len(),
-    })
+fn response<'a>(
+    served: &'a ServedBundle,
+    choice: &'a Choice,
+    found: crate::compute::Ranked,
+    id: &'a RequestId,
+) -> RecommendResponse<'a> {
+    RecommendResponse {
+        items: ranked_items(&served.bundle, &found),
+        dim: found.dim,
+        degraded: found.dim < choice.dim,
+        tier: choice.by_tier.then_some(&*choice.tier.name),
+        bundle_id: served.bundle.id(),
+        request_id: &id.0,
+        unknown_items: found.unknown,
+        history_len: found.history_len,
+    }
 }

@@ -54,12 +54,25 @@ fn broken_rules() {
         "tier \"premium\" asks for dim 5, which the Bundle was not trained at; use one of [4, 8, 16]",
     );
     check(&|config| config.tiers[0].header_values.push("gold".into()), "value 1 of tier \"premium\" is already listed");
-    check(&|config| config.tiers[0].api_keys.push("key of bo".into()), "tiers.api_keys: value 1 of tier \"bulk\"");
-    // A key is a secret even in an error.
-    let mut config = valid();
-    config.tiers[0].api_keys.push("key-of-ada".into());
-    let error = config.validate(&DIMS).unwrap_err().to_string();
-    assert!(error.contains("already listed") && !error.contains("key-of-ada"), "{error}");
+    check(&|config| config.tiers[0].header_values.push("a b".into()), "tiers.header_values: value 2 of tier \"bulk\"");
+    check(&|config| config.tiers[0].min_dim = 8, "tier \"bulk\" has min_dim 8 above its dim 4");
+    check(&|config| config.tiers[0].min_dim = 5, "tiers.min_dim: tier \"bulk\" asks for dim 5");
+    check(&|config| config.tiers[0].max_k = 21, "tiers.max_k: 21 is not in 1..=20");
+    check(&|config| config.tiers[0].latency_target_ms = 0, "tiers.latency_target_ms: 0");
+    check(&|config| config.tiers[0].share_permille = 1001, "tiers.share_permille: 1001 is not in 1..=1000");
+    check(&|config| config.tiers[0].rate_per_s = 1, "tiers.burst: 0");
+    check(&|config| config.tiers[0].burst = 1, "tiers.rate_per_s: 0");
+    check(&|config| config.server.compute_threads = 0, "server.compute_threads");
+    check(&|config| config.server.max_queue = 0, "server.max_queue");
+    check(&|config| config.server.max_batch = 1025, "server.max_batch: 1025 is not in 1..=1024");
+    check(&|config| config.server.max_wait_us = 100_001, "server.max_wait_us: 100001 is not in 0..=100000");
+    check(&|config| config.server.drain_delay_s = 9999, "server.drain_delay_s: 9999 is not in 0..=3600");
+    check(&|config| config.state.cache_mib = 0, "state.cache_mib");
+    check(&|config| config.limits.batch = 1001, "limits.batch: 1001 is not in 1..=1000");
+    check(&|config| config.access.keys[0].sha256 = "abc".into(), "that of key \"ada\" is not 64 hex digits");
+    check(&|config| config.access.keys[0].tier = "gold".into(), "\"gold\" of key \"ada\" is no tier");
+    check(&|config| config.access.keys[1].name = "ada".into(), "access.keys.name: \"ada\" is used twice");
+    check(&|config| config.access.keys[1].sha256 = config.access.keys[0].sha256.clone(), "\"root\" is listed twice");
 }
 
 #[test]

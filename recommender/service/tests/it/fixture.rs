@@ -26,16 +26,23 @@ pub(crate) const MAX_HISTORY: usize = 8;
 pub(crate) const CONFIG: &str = r#"
 bind = "127.0.0.1:0"
 bundle = "bundle"
+tiers_file = "tiers.json"
 tier_header = "x-tier"
 [state]
 path = "state.redb"
 max_history = 20
+cache_mib = 1
 [server]
 workers = 2
 blocking_threads = 2
 max_in_flight = 64
+compute_threads = 2
+max_queue = 64
+max_batch = 8
+max_wait_us = 100
 max_connections = 256
 request_timeout_s = 20
+drain_delay_s = 0
 shutdown_timeout_s = 5
 [limits]
 body_bytes = 4096
@@ -43,24 +50,52 @@ max_k = 20
 default_k = 5
 history = 12
 exclude = 6
+batch = 5
 key_bytes = 40
+[access]
+required = false
+[[access.keys]]
+name = "ada"
+sha256 = "5532e44183f47ed1fc146851b96d585c24da5bd5fe31a885cebc357261ed8f7f"
+scopes = ["recommend", "events"]
+tier = "premium"
+[[access.keys]]
+name = "root"
+sha256 = "fcf206e2f28549e7fdc889fa1b8fa469824edeac2f96a3930c22a1495b3c9266"
+scopes = ["admin"]
+tier = ""
 [[tiers]]
 name = "bulk"
 dim = 4
+min_dim = 4
 default = false
-api_keys = []
+max_k = 20
+latency_target_ms = 5000
+rate_per_s = 0
+burst = 0
+share_permille = 1000
 header_values = ["batch"]
 [[tiers]]
 name = "standard"
 dim = 8
+min_dim = 4
 default = true
-api_keys = []
+max_k = 20
+latency_target_ms = 5000
+rate_per_s = 0
+burst = 0
+share_permille = 1000
 header_values = ["standard"]
 [[tiers]]
 name = "premium"
 dim = 16
+min_dim = 4
 default = false
-api_keys = ["key-of-ada"]
+max_k = 20
+latency_target_ms = 5000
+rate_per_s = 0
+burst = 0
+share_permille = 1000
 header_values = ["gold"]
 "#;
 
@@ -74,12 +109,27 @@ pub(crate) fn bundle_dir() -> &'static Path {
     static BUNDLE: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = BUNDLE.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
-        let snapshot = snapshot(&dir.path().join("snapshot"));
         let bundle = dir.path().join("bundle");
-        train(&snapshot, &train_config(), &bundle, false, Device::Cpu, &mut ()).unwrap();
+        train_into(&bundle, train_config());
         (dir, bundle)
     });
     path
+}
+
+/// Beside [`bundle_dir`], other weights under the name `other`.
+pub(crate) fn other_bundle() -> &'static Path {
+    static OTHER: OnceLock<PathBuf> = OnceLock::new();
+    OTHER.get_or_init(|| {
+        let other = bundle_dir().with_file_name("other");
+        train_into(&other, TrainConfig { seed: 4, epochs: 1, ..train_config() });
+        other
+    })
+}
+
+/// Trains on the ring; the Snapshot lies beside the Bundle.
+pub(crate) fn train_into(bundle: &Path, config: TrainConfig) {
+    let snapshot = snapshot(&bundle.with_extension("snapshot"));
+    train(&snapshot, &config, bundle, false, Device::Cpu, &mut ()).unwrap();
 }
 
 /// Users walk round a ring of items, so the next item is known and a trained model finds it.
@@ -114,7 +164,7 @@ fn one_hot(name: &str) -> FeatureBlock {
     FeatureBlock { name: name.into(), dim: ITEMS, values, mask, dtype: FeatureDtype::F32, encoder }
 }
 
-fn train_config() -> TrainConfig {
+pub(crate) fn train_config() -> TrainConfig {
     TrainConfig {
         features: vec!["text".into()],
         seed: 3,
@@ -168,6 +218,8 @@ impl Server {
     /// On a store file that outlives the server.
     pub(crate) fn on(state: &Path, change: impl FnOnce(&mut ServiceConfig)) -> Server {
         let mut config: ServiceConfig = toml::from_str(CONFIG).unwrap();
+        config.bundle = bundle_dir().to_path_buf();
+        config.tiers_file = state.with_extension("tiers.json");
         change(&mut config);
         let store = UserStateStore::open(state, config.state.max_history).unwrap();
         let bundle = Bundle::open(bundle_dir()).unwrap();
@@ -182,6 +234,11 @@ impl Server {
             runtime.block_on(service::run_with_clock(listener, config, bundle, store, Arc::new(|| NOW_MS), shutdown))
         });
         Server { client: Client::new(address), stop: Some(stop), thread: Some(thread), _state: None }
+    }
+
+    /// Asks to stop and does not wait.
+    pub(crate) fn ask_to_stop(&mut self) {
+        drop(self.stop.take());
     }
 
     /// Stops and says how the server ended.

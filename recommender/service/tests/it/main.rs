@@ -1,11 +1,18 @@
 //! Tests of the service over real sockets: each starts a server on a free port and talks HTTP to it.
 
+mod access;
+mod batch;
 mod client;
 mod concurrency;
 mod config;
 mod events;
 mod fixture;
+mod items;
+mod live_tiers;
 mod operations;
+mod overload;
 mod recommend;
 mod refusals;
 mod similar;
+mod swap;
+mod user_vectors;

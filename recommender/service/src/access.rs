@@ -1,0 +1,171 @@
+//! Who may ask what: API keys with scopes, held as SHA-256 digests and compared in constant time.
+//!
+//! Without `access.required` a request without a known key is served as anybody, so that a first try
+//! needs no key; admin calls need a key with the scope `admin` in any case.
+
+use crate::ServiceError;
+use crate::config::broken;
+use crate::problem::Problem;
+use crate::tiers::is_tier_name;
+use actix_web::http::header::{HeaderMap, HeaderName};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
+use subtle::ConstantTimeEq as _;
+
+/// Header with an API key.
+pub(crate) const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Most API keys: each request with a key is compared with all of them.
+const MAX_KEYS: usize = 1_000;
+/// Bytes of a SHA-256 digest.
+const DIGEST: usize = 32;
+
+/// Who may ask.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessConfig {
+    /// Whether a request needs a known key; if not, one without is served as anybody.
+    pub required: bool,
+    /// The keys.
+    pub keys: Vec<KeyConfig>,
+}
+
+/// An API key. The key itself is nowhere in the config.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyConfig {
+    /// Name in logs; who has the key.
+    pub name: String,
+    /// SHA-256 of the key as 64 hex digits: `printf %s KEY | sha256sum`.
+    pub sha256: String,
+    /// What the key opens.
+    pub scopes: Vec<Scope>,
+    /// Tier of its requests that name none; empty for the default tier.
+    pub tier: String,
+}
+
+/// A part of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Recommendations, similar items, the catalogue.
+    Recommend,
+    /// Writing events.
+    Events,
+    /// `/admin/`.
+    Admin,
+}
+
+impl Scope {
+    /// The scope that a path needs; none for health, metrics and documents.
+    pub(crate) fn of(path: &str) -> Option<Scope> {
+        match path {
+            "/v1/events" => Some(Scope::Events),
+            "/v1/bundle" => None,
+            path if path.starts_with("/v1/") => Some(Scope::Recommend),
+            path if path.starts_with("/admin/") => Some(Scope::Admin),
+            _ => None,
+        }
+    }
+}
+
+/// The key of a request, by its index in the config; the `observe` middleware puts it there.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Caller(pub(crate) Option<usize>);
+
+/// The keys, ready to be compared.
+pub(crate) struct Access {
+    required: bool,
+    keys: Vec<([u8; DIGEST], KeyConfig)>,
+}
+
+impl AccessConfig {
+    /// # Errors
+    /// A digest that is none, a key or name listed twice, or a tier that does not exist.
+    pub(crate) fn validate(&self, tiers: &[&str]) -> Result<(), ServiceError> {
+        if self.keys.len() > MAX_KEYS {
+            let count = self.keys.len();
+            return Err(broken("access.keys", format!("{count} are listed; at most {MAX_KEYS} are accepted")));
+        }
+        let (mut names, mut digests) = (BTreeSet::new(), BTreeSet::new());
+        for key in &self.keys {
+            let name = key.name.as_str();
+            if !is_tier_name(name) || !names.insert(name) {
+                let reason = format!("{name:?} is used twice or is no name; use 1 to 64 of a-z, 0-9, - and _");
+                return Err(broken("access.keys.name", reason));
+            }
+            let digest = digest_of_hex(&key.sha256).ok_or_else(|| {
+                broken("access.keys.sha256", format!("that of key {name:?} is not 64 hex digits; use sha256sum"))
+            })?;
+            if !digests.insert(digest) {
+                return Err(broken("access.keys.sha256", format!("that of key {name:?} is listed twice")));
+            }
+            if !key.tier.is_empty() && !tiers.contains(&key.tier.as_str()) {
+                let reason = format!("{:?} of key {name:?} is no tier; use one of {tiers:?} or \"\"", key.tier);
+                return Err(broken("access.keys.tier", reason));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Access {
+    /// Takes a config that [`AccessConfig::validate`] accepted.
+    pub(crate) fn new(config: &AccessConfig) -> Access {
+        let ready = |key: &KeyConfig| Some((digest_of_hex(&key.sha256)?, key.clone()));
+        Access { required: config.required, keys: config.keys.iter().filter_map(ready).collect() }
+    }
+
+    /// Each key's tier, in order.
+    pub(crate) fn tiers(&self) -> Vec<String> {
+        self.keys.iter().map(|(_, key)| key.tier.clone()).collect()
+    }
+
+    /// Name of a caller, for logs.
+    pub(crate) fn name(&self, caller: Caller) -> &str {
+        caller.0.and_then(|index| self.keys.get(index)).map_or("anybody", |(_, key)| key.name.as_str())
+    }
+
+    /// Who asks, if they may.
+    ///
+    /// # Errors
+    /// 401 for a key that is needed and absent or unknown, 403 for one without the scope.
+    pub(crate) fn check(&self, path: &str, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let caller = Caller(self.key_of(headers));
+        let Some(scope) = Scope::of(path) else { return Ok(caller) };
+        match caller.0 {
+            Some(index) if self.keys[index].1.scopes.contains(&scope) => Ok(caller),
+            Some(_) => Err(Problem::forbidden(format!("the API key lacks the scope {scope:?}"))),
+            None if scope == Scope::Admin && !self.keys.iter().any(|(_, key)| key.scopes.contains(&scope)) => {
+                Err(Problem::forbidden("admin calls are off: the config lists no key with the scope \"admin\""))
+            }
+            None if self.required || scope == Scope::Admin => {
+                Err(Problem::unauthorized("send a known API key in the header x-api-key"))
+            }
+            None => Ok(caller),
+        }
+    }
+
+    /// Compares with every key, whichever matches, so that time tells nothing.
+    fn key_of(&self, headers: &HeaderMap) -> Option<usize> {
+        let given: [u8; DIGEST] = Sha256::digest(headers.get(API_KEY_HEADER)?.as_bytes()).into();
+        let mut found = None;
+        for (index, (digest, _)) in self.keys.iter().enumerate() {
+            if bool::from(digest.ct_eq(&given)) {
+                found = Some(index);
+            }
+        }
+        found
+    }
+}
+
+fn digest_of_hex(hex: &str) -> Option<[u8; DIGEST]> {
+    if hex.len() != 2 * DIGEST || !hex.is_ascii() {
+        return None;
+    }
+    let mut digest = [0; DIGEST];
+    for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(digest)
+}

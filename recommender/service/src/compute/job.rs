@@ -1,0 +1,60 @@
+//! One request as the compute threads see it, and what they give back.
+
+use crate::problem::Problem;
+use crate::served::ServedBundle;
+use crate::tiers::Tier;
+use retrieval::Scored;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// What items are wanted for.
+pub(crate) enum Source {
+    /// A user, by key.
+    User(String),
+    /// Item keys, oldest first.
+    Inline(Vec<String>),
+    /// An item, by id.
+    Item(u32),
+}
+
+/// What is asked.
+pub(crate) struct Ask {
+    pub(crate) source: Source,
+    /// Wanted dim; the level of the tier may make it smaller.
+    pub(crate) dim: usize,
+    pub(crate) k: usize,
+    /// Ids that must not come back; ascending.
+    pub(crate) exclude: Vec<u32>,
+    /// If there, only these ids; ascending.
+    pub(crate) only: Option<Vec<u32>>,
+    /// Whether items of the history may come back.
+    pub(crate) include_seen: bool,
+    /// 0 for the best items, up to 1 for different ones.
+    pub(crate) diversity: f32,
+    /// Whether to name the history items behind each result.
+    pub(crate) explain: bool,
+}
+
+/// A question on its way.
+pub(crate) struct Job {
+    pub(crate) served: Arc<ServedBundle>,
+    pub(crate) tier: Arc<Tier>,
+    pub(crate) ask: Ask,
+    pub(crate) begun: Instant,
+    pub(crate) answer: oneshot::Sender<Result<Ranked, Problem>>,
+}
+
+/// The items, best first.
+#[derive(Debug)]
+pub(crate) struct Ranked {
+    pub(crate) items: Vec<Scored>,
+    /// Dim that ranked them.
+    pub(crate) dim: usize,
+    /// Keys of the history that the Bundle does not know.
+    pub(crate) unknown: Vec<String>,
+    /// Items of the history that the model read.
+    pub(crate) history_len: usize,
+    /// For each item, history items that pushed it and by how much; empty unless asked for.
+    pub(crate) because: Vec<Vec<(u32, f32)>>,
+}

@@ -1,0 +1,90 @@
+//! `GET /v1/items`: the catalogue by title, so that a person finds item keys.
+
+use crate::problem::{Problem, ProblemDocument};
+use crate::request_id::RequestId;
+use crate::routes::similar::number;
+use crate::serving::{Serving, blocking};
+use actix_web::web;
+use serde::{Deserialize, Serialize};
+
+/// Most items of an answer, and how many come if the request does not say.
+const MAX_LIMIT: usize = 100;
+const DEFAULT_LIMIT: usize = 20;
+/// Longest part of a title, in bytes.
+const MAX_QUERY_BYTES: usize = 200;
+
+/// Numbers stay text here, so that a wrong one can be named.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ItemsQuery {
+    #[serde(default)]
+    title: String,
+    limit: Option<String>,
+    after: Option<String>,
+}
+
+/// Items in the order of the catalogue.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct ItemsResponse {
+    /// Those whose title holds the text.
+    items: Vec<CatalogueItem>,
+    /// Send it as `after` for the next page; null on the last one.
+    next: Option<String>,
+    /// As in the `x-request-id` header.
+    request_id: String,
+}
+
+/// An item of the catalogue.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct CatalogueItem {
+    /// Item key.
+    item_id: String,
+    /// Title in the catalogue.
+    title: String,
+}
+
+/// Find items by title.
+#[utoipa::path(
+    get, path = "/v1/items", tag = "recommend",
+    params(
+        ("title" = Option<String>, Query, description = "Part of the title, in any case; all items if absent"),
+        ("limit" = Option<usize>, Query, minimum = 1, maximum = 100, description = "Items a page, 1 to 100; 20 if absent"),
+        ("after" = Option<String>, Query, description = "Item key that `next` of the page before gave"),
+    ),
+    responses(
+        (status = 200, description = "A page of items", body = ItemsResponse),
+        (status = 400, description = "A wrong limit, title or after", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "Busy or late; try again", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn search(
+    serving: web::Data<Serving>,
+    id: RequestId,
+    query: web::Query<ItemsQuery>,
+) -> Result<web::Json<ItemsResponse>, Problem> {
+    let ItemsQuery { title, limit, after } = query.into_inner();
+    if title.len() > MAX_QUERY_BYTES {
+        return Err(Problem::bad_request(format!("title has {} bytes; at most {MAX_QUERY_BYTES}", title.len())));
+    }
+    let limit = match number("limit", limit.as_deref())? {
+        None => DEFAULT_LIMIT,
+        Some(limit) if (1..=MAX_LIMIT).contains(&limit) => limit,
+        Some(limit) => return Err(Problem::bad_request(format!("limit is {limit}; ask for 1 to {MAX_LIMIT}"))),
+    };
+    let work = move |serving: &Serving| {
+        let served = serving.bundle.current();
+        let unknown = || Problem::bad_request("after is no item of this bundle; start again without it");
+        let skip = match &after {
+            Some(key) => served.bundle.vocabulary().id(key).ok_or_else(unknown)? as usize,
+            None => 0,
+        };
+        let wanted = title.to_lowercase();
+        let rest = served.bundle.items().iter().skip(skip);
+        let mut found = rest.filter(|item| wanted.is_empty() || item.title.to_lowercase().contains(&wanted));
+        let item = |item: &feature_store::Item| CatalogueItem { item_id: item.key.clone(), title: item.title.clone() };
+        let items: Vec<CatalogueItem> = found.by_ref().take(limit).map(item).collect();
+        let next = found.next().and_then(|_| items.last()).map(|last| last.item_id.clone());
+        Ok(ItemsResponse { items, next, request_id: id.0 })
+    };
+    blocking(&serving, work).await.map(web::Json)
+}

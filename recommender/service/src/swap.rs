@@ -1,0 +1,190 @@
+//! Serving another Bundle without a restart: open and verify, check that the tiers fit, warm up and
+//! compare on requests of late, switch. Whatever goes wrong before the switch leaves the old Bundle
+//! serving; the switch itself is one pointer, and running requests end on the Bundle they hold.
+
+use crate::compute::{Query, Search, top_k_batch};
+use crate::lookup::resolve;
+use crate::problem::Problem;
+use crate::recent::Asked;
+use crate::served::ServedBundle;
+use crate::serving::Serving;
+use crate::users::UserEntry;
+use actix_web::web;
+use fmrlrec::Bundle;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Items compared between the two Bundles, for each request.
+const COMPARED: usize = 10;
+
+/// What a load found out.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub(crate) struct SwapReport {
+    /// Bundle that was loaded.
+    bundle_id: String,
+    /// Bundle that was served before.
+    previous_bundle_id: String,
+    /// Requests of late that both Bundles answered.
+    compared: usize,
+    /// Mean share of the first ten items that both answer; null if nothing was asked yet. The items of
+    /// two Bundles are compared by key.
+    overlap: Option<f64>,
+    /// Time to open, verify and lay out, in milliseconds.
+    load_ms: u64,
+    /// Known users whose vectors were computed anew before the switch.
+    warmed_users: usize,
+    /// Time to compare and warm up, in milliseconds.
+    check_ms: u64,
+    /// Whether the loaded Bundle is served now.
+    switched: bool,
+}
+
+/// Longest time to compare and to compute known users' vectors anew.
+const WARM_UP: Duration = Duration::from_secs(20);
+
+/// How a load is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct SwapWish {
+    /// Folder beside the configured one; none is the configured one.
+    pub(crate) name: Option<String>,
+    /// Refuse below this overlap.
+    pub(crate) min_overlap: f64,
+    /// Do everything but switch.
+    pub(crate) dry_run: bool,
+}
+
+/// Loads, checks and switches. One load at a time. It goes on when the caller goes away: half a load
+/// would be a surprise to whoever asks next.
+///
+/// # Errors
+/// 409 while another load runs; 422 for a Bundle that is refused, with the reason.
+pub(crate) async fn load(serving: web::Data<Serving>, wish: SwapWish) -> Result<SwapReport, Problem> {
+    actix_web::rt::spawn(async move { load_alone(&serving, wish).await }).await.map_err(Problem::internal)?
+}
+
+async fn load_alone(serving: &web::Data<Serving>, wish: SwapWish) -> Result<SwapReport, Problem> {
+    let Ok(_one_at_a_time) = serving.loading.try_lock() else {
+        return Err(Problem::conflict("another bundle is being loaded; try again when it is done"));
+    };
+    let folder = folder_of(&serving.bundle_folder, wish.name.as_deref())?;
+    let shared = serving.clone();
+    let loaded = web::block(move || prepare(&shared, &folder, &wish)).await.map_err(Problem::internal)?;
+    let outcome = match &loaded {
+        Ok((report, _)) if report.switched => "switched",
+        Ok(_) => "dry_run",
+        Err(_) => "refused",
+    };
+    serving.metrics.swaps.with_label_values(&[outcome]).inc();
+    let (report, next) = loaded.inspect_err(|problem| {
+        tracing::warn!(detail = problem.detail, "a bundle was refused; the old one keeps serving");
+    })?;
+    if report.switched {
+        switch(serving, next);
+    }
+    Ok(report)
+}
+
+/// Serves the Bundle before this one again.
+///
+/// # Errors
+/// 409 if there is none or a load runs, or if the live tiers do not fit it.
+pub(crate) fn roll_back(serving: &Serving) -> Result<(), Problem> {
+    let Ok(_one_at_a_time) = serving.loading.try_lock() else {
+        return Err(Problem::conflict("a bundle is being loaded; try again when it is done"));
+    };
+    let previous = serving.bundle.previous().ok_or_else(|| {
+        Problem::conflict("there is no bundle to go back to: none was swapped since the service started")
+    })?;
+    serving.tiers.fits(previous.bundle.dims()).map_err(|error| Problem::conflict(error.to_string()))?;
+    switch(serving, previous);
+    serving.metrics.swaps.with_label_values(&["rolled_back"]).inc();
+    Ok(())
+}
+
+fn switch(serving: &Serving, next: Arc<ServedBundle>) {
+    serving.metrics.bundle_is(next.bundle.id());
+    tracing::info!(bundle_id = next.bundle.id(), "serving another bundle");
+    serving.bundle.swap(next);
+}
+
+/// A folder by name beside the configured one: a caller chooses among Bundles, not among paths.
+fn folder_of(configured: &Path, name: Option<&str>) -> Result<PathBuf, Problem> {
+    let Some(name) = name else { return Ok(configured.to_path_buf()) };
+    let plain = !name.is_empty()
+        && name.len() <= 255
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if !plain {
+        return Err(Problem::bad_request(
+            "bundle is no folder name; send the name of a folder beside the configured bundle, without slashes",
+        ));
+    }
+    Ok(configured.with_file_name(name))
+}
+
+/// Blocking: everything before the switch.
+fn prepare(serving: &Serving, folder: &Path, wish: &SwapWish) -> Result<(SwapReport, Arc<ServedBundle>), Problem> {
+    let begun = Instant::now();
+    let bundle = Bundle::open(folder).map_err(refused)?;
+    serving.tiers.fits(bundle.dims()).map_err(refused)?;
+    let next = ServedBundle::new(bundle, folder.to_path_buf()).map_err(refused)?;
+    let load_ms = begun.elapsed().as_millis() as u64;
+    let begun = Instant::now();
+    let current = serving.bundle.current();
+    let asked = serving.recent.list();
+    let mut overlaps = Vec::with_capacity(asked.len());
+    for asked in &asked {
+        let (old, new) = (first_items(serving, &current, asked)?, first_items(serving, &next, asked)?);
+        if new.is_empty() {
+            return Err(refused("it answers a request of late with no item"));
+        }
+        overlaps.push(new.iter().filter(|key| old.contains(key)).count() as f64 / new.len() as f64);
+    }
+    let overlap = (!overlaps.is_empty()).then(|| overlaps.iter().sum::<f64>() / overlaps.len() as f64);
+    if overlap.is_some_and(|overlap| overlap < wish.min_overlap) {
+        let (found, least) = (overlap.unwrap_or_default(), wish.min_overlap);
+        return Err(refused(format!(
+            "over {} requests of late the first {COMPARED} items overlap by {found:.3}, below min_overlap {least}",
+            asked.len()
+        )));
+    }
+    let report = SwapReport {
+        bundle_id: next.bundle.id().to_string(),
+        previous_bundle_id: current.bundle.id().to_string(),
+        compared: overlaps.len(),
+        overlap,
+        warmed_users: serving.store.warm_up(&current, &next, begun + WARM_UP)?,
+        load_ms,
+        check_ms: begun.elapsed().as_millis() as u64,
+        switched: !wish.dry_run,
+    };
+    Ok((report, Arc::new(next)))
+}
+
+/// Keys of the first items at the largest dim. It touches every page that serving will.
+fn first_items(serving: &Serving, served: &ServedBundle, asked: &Asked) -> Result<Vec<String>, Problem> {
+    let dim = *served.bundle.dims().last().ok_or_else(|| refused("it has no dims"))?;
+    let vocabulary = served.bundle.vocabulary();
+    let keys: Vec<String> = match asked {
+        Asked::Inline(keys) => keys.clone(),
+        Asked::User(user) => serving.store.history_keys(user)?,
+    };
+    let entry = UserEntry::compute(served, dim, 0, resolve(vocabulary, keys.iter().map(String::as_str)))?;
+    let search = Search {
+        query: Query::Vector(entry.vector(dim)),
+        k: COMPARED.min(served.table.items()),
+        hidden: [&entry.seen, &[]],
+        only: None,
+    };
+    let mut found = top_k_batch(&served.table, &[search]);
+    let items = found.pop().ok_or_else(|| Problem::internal("a search gave no result"))??;
+    Ok(items.iter().filter_map(|item| vocabulary.key(item.id)).map(str::to_string).collect())
+}
+
+fn refused(reason: impl std::fmt::Display) -> Problem {
+    Problem::new(
+        actix_web::http::StatusCode::UNPROCESSABLE_ENTITY,
+        format!("the bundle is refused and the old one keeps serving: {reason}"),
+    )
+}

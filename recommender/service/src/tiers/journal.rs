@@ -1,0 +1,216 @@
+//! The tier table that is live, and the file that keeps its changes across restarts.
+//!
+//! The file is JSON: the version, the tiers, and the newest changes. It is written beside its place,
+//! synced and renamed before a change takes effect, so that what is live is what a restart brings
+//! back. While the file exists it wins over the tiers of the config.
+
+use crate::ServiceError;
+use crate::config::broken;
+use crate::tiers::config::{TierConfig, validate_tiers};
+use crate::tiers::table::TierTable;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// Version of the file's layout.
+const SCHEMA: u32 = 1;
+/// Changes kept.
+const MAX_CHANGES: usize = 50;
+/// Largest file read, in bytes.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// One change that was made.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Change {
+    /// Version that the change made.
+    pub(crate) version: u64,
+    /// When, in milliseconds since the Unix epoch.
+    pub(crate) at_ms: i64,
+    /// Name of the API key that asked.
+    pub(crate) by: String,
+    /// Why, in the caller's words.
+    pub(crate) note: String,
+    /// What, field by field.
+    pub(crate) changes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    schema: u32,
+    version: u64,
+    tiers: Vec<TierConfig>,
+    history: Vec<Change>,
+}
+
+/// The live table and its history.
+pub(crate) struct Journal {
+    path: PathBuf,
+    live: RwLock<Arc<TierTable>>,
+    /// Held for the whole of a change: one at a time.
+    file: Mutex<File>,
+    header: String,
+    key_tiers: Vec<String>,
+    max_k: usize,
+}
+
+impl Journal {
+    /// Starts from the file if there is one, else from `tiers` at version 1.
+    ///
+    /// # Errors
+    /// The file is no journal of this version, or its tiers do not fit `trained`.
+    pub(crate) fn open(
+        path: &Path,
+        tiers: &[TierConfig],
+        header: &str,
+        key_tiers: Vec<String>,
+        trained: &[usize],
+        max_k: usize,
+    ) -> Result<Journal, ServiceError> {
+        let file = read(path)?.unwrap_or_else(|| File {
+            schema: SCHEMA,
+            version: 1,
+            tiers: tiers.to_vec(),
+            history: Vec::new(),
+        });
+        validate_tiers(&file.tiers, trained, max_k).map_err(|error| refused(path, error))?;
+        let table = TierTable::new(file.version, &file.tiers, header, &key_tiers, None);
+        Ok(Journal {
+            path: path.to_path_buf(),
+            live: RwLock::new(Arc::new(table)),
+            file: Mutex::new(file),
+            header: header.to_string(),
+            key_tiers,
+            max_k,
+        })
+    }
+
+    /// The table of now.
+    pub(crate) fn current(&self) -> Arc<TierTable> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes made, newest first.
+    pub(crate) fn history(&self) -> Vec<Change> {
+        self.locked().history.iter().rev().cloned().collect()
+    }
+
+    /// Whether the live tiers fit these dims.
+    ///
+    /// # Errors
+    /// The tier that does not.
+    pub(crate) fn fits(&self, trained: &[usize]) -> Result<(), ServiceError> {
+        validate_tiers(&self.current().configs(), trained, self.max_k)
+    }
+
+    /// What `tiers` would change, field by field.
+    ///
+    /// # Errors
+    /// A broken rule, or an API key whose tier would be gone.
+    pub(crate) fn plan(&self, tiers: &[TierConfig], trained: &[usize]) -> Result<Vec<String>, ServiceError> {
+        validate_tiers(tiers, trained, self.max_k)?;
+        let gone = |name: &&String| !name.is_empty() && !tiers.iter().any(|tier| tier.name == **name);
+        if let Some(name) = self.key_tiers.iter().find(gone) {
+            return Err(broken(
+                "tiers",
+                format!("an API key of the config has tier {name:?}; keep a tier of that name"),
+            ));
+        }
+        Ok(differences(&self.current().configs(), tiers))
+    }
+
+    /// Makes a planned change: first on disk, then live. `change.version` is the version it was planned
+    /// against plus one.
+    ///
+    /// # Errors
+    /// Another change came first ([`ServiceError::Conflict`]), or the file cannot be written.
+    pub(crate) fn commit(&self, tiers: Vec<TierConfig>, change: Change) -> Result<u64, ServiceError> {
+        let mut file = self.locked();
+        if file.version + 1 != change.version {
+            return Err(ServiceError::Conflict { live: file.version });
+        }
+        let mut next = File { schema: SCHEMA, version: change.version, tiers, history: file.history.clone() };
+        next.history.push(change);
+        let surplus = next.history.len().saturating_sub(MAX_CHANGES);
+        next.history.drain(..surplus);
+        write(&self.path, &next)?;
+        let before = self.current();
+        let table = TierTable::new(next.version, &next.tiers, &self.header, &self.key_tiers, Some(&before));
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        let version = next.version;
+        *file = next;
+        Ok(version)
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, File> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One line a field that differs, and one a tier that comes or goes.
+fn differences(before: &[TierConfig], after: &[TierConfig]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let find = |tiers: &[TierConfig], name: &str| tiers.iter().find(|tier| tier.name == name).cloned();
+    for tier in after {
+        let Some(old) = find(before, &tier.name) else {
+            lines.push(format!("{}: new at dim {}", tier.name, tier.dim));
+            continue;
+        };
+        let mut differs = |field: &str, old: String, new: String| {
+            if old != new {
+                lines.push(format!("{}.{field}: {old} -> {new}", tier.name));
+            }
+        };
+        differs("dim", old.dim.to_string(), tier.dim.to_string());
+        differs("min_dim", old.min_dim.to_string(), tier.min_dim.to_string());
+        differs("default", old.default.to_string(), tier.default.to_string());
+        differs("max_k", old.max_k.to_string(), tier.max_k.to_string());
+        differs("latency_target_ms", old.latency_target_ms.to_string(), tier.latency_target_ms.to_string());
+        differs("rate_per_s", old.rate_per_s.to_string(), tier.rate_per_s.to_string());
+        differs("burst", old.burst.to_string(), tier.burst.to_string());
+        differs("share_permille", old.share_permille.to_string(), tier.share_permille.to_string());
+        differs("header_values", format!("{:?}", old.header_values), format!("{:?}", tier.header_values));
+    }
+    let gone = before.iter().filter(|tier| find(after, &tier.name).is_none());
+    lines.extend(gone.map(|tier| format!("{}: removed", tier.name)));
+    lines
+}
+
+fn read(path: &Path) -> Result<Option<File>, ServiceError> {
+    let bytes = match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(refused(path, error)),
+        Ok(found) => found.len(),
+    };
+    if bytes > MAX_FILE_BYTES {
+        return Err(refused(path, format!("it has {bytes} bytes; at most {MAX_FILE_BYTES} are read")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| refused(path, error))?;
+    let file: File = serde_json::from_str(&text).map_err(|error| refused(path, error))?;
+    if file.schema != SCHEMA {
+        return Err(refused(path, format!("it has version {}; this program reads version {SCHEMA}", file.schema)));
+    }
+    Ok(Some(file))
+}
+
+fn write(path: &Path, file: &File) -> Result<(), ServiceError> {
+    let text = serde_json::to_string_pretty(file).map_err(|error| refused(path, error))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut beside = path.as_os_str().to_os_string();
+    beside.push(".part");
+    let beside = PathBuf::from(beside);
+    let written = (|| {
+        std::fs::create_dir_all(parent)?;
+        let mut part = std::fs::File::create(&beside)?;
+        part.write_all(text.as_bytes())?;
+        part.sync_all()?;
+        std::fs::rename(&beside, path)?;
+        std::fs::File::open(parent)?.sync_all()
+    })();
+    written.map_err(|error: std::io::Error| refused(path, error))
+}
+
+fn refused(path: &Path, reason: impl ToString) -> ServiceError {
+    ServiceError::Journal { path: path.to_path_buf(), reason: reason.to_string() }
+}

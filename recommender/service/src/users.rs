@@ -1,0 +1,195 @@
+//! User state as the service sees it: the store, and what was computed from it.
+//!
+//! A known user costs no model step: the user vector is kept under (user, version of the history,
+//! Bundle). Nesting makes one entry serve every dim up to its length: a smaller dim is a prefix of it
+//! (law 1). A version is a counter that [`UserStates::append`] moves forward after the events are on
+//! disk; an entry with another version is not read. Many users share a counter, so an event may cost a
+//! stranger one model step, and never a wrong answer.
+//!
+//! Limits: the cache is bounded in bytes. Everything that writes histories while the service runs goes
+//! through here; what does not must call [`UserStates::forget`].
+
+use crate::lookup::{Resolved, resolve};
+use crate::problem::Problem;
+use crate::served::ServedBundle;
+use feature_store::{Applied, Event, StoreError, UserStateStore};
+use quick_cache::{Equivalent, Weighter, sync::Cache};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Counters that users share; a power of two.
+const COUNTERS: usize = 1 << 14;
+/// Bytes of an entry beside its vectors and lists, about: keys, pointers, the cache's own links.
+const ENTRY_BYTES: usize = 256;
+
+/// What is known of a user at one version of the history.
+pub(crate) struct UserEntry {
+    version: u64,
+    /// The user vector at the largest dim computed so far.
+    vector: Box<[f32]>,
+    /// Ids of the history, ascending, each once.
+    pub(crate) seen: Box<[u32]>,
+    /// Keys that the Bundle does not know, each once.
+    pub(crate) unknown: Box<[String]>,
+    /// Items that the model read.
+    pub(crate) history_len: usize,
+}
+
+impl UserEntry {
+    /// The user vector at `dim`, which the entry was asked for.
+    pub(crate) fn vector(&self, dim: usize) -> &[f32] {
+        &self.vector[..dim]
+    }
+
+    /// A vector from a history's ids in order. Runs the model.
+    pub(crate) fn compute(
+        served: &ServedBundle,
+        dim: usize,
+        version: u64,
+        resolved: Resolved,
+    ) -> Result<UserEntry, Problem> {
+        let Resolved { ids, unknown } = resolved;
+        let read = &ids[ids.len().saturating_sub(served.bundle.max_history())..];
+        let vector = served.bundle.user_vector(read, dim)?.into_boxed_slice();
+        let history_len = read.len();
+        let mut seen = ids;
+        seen.sort_unstable();
+        seen.dedup();
+        Ok(UserEntry {
+            version,
+            vector,
+            seen: seen.into_boxed_slice(),
+            unknown: unknown.into_boxed_slice(),
+            history_len,
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        let keys: usize = self.unknown.iter().map(|key| key.len() + size_of::<String>()).sum();
+        size_of::<UserEntry>() + self.vector.len() * 4 + self.seen.len() * 4 + keys
+    }
+}
+
+/// A user under one load of a Bundle: entries of the next one can be made before it is served.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct UserKey {
+    generation: u64,
+    user: Box<str>,
+}
+
+/// A [`UserKey`] to look up without copying the user's key; it hashes alike.
+#[derive(Hash)]
+struct UserRef<'a> {
+    generation: u64,
+    user: &'a str,
+}
+
+impl Equivalent<UserKey> for UserRef<'_> {
+    fn equivalent(&self, key: &UserKey) -> bool {
+        self.generation == key.generation && self.user == &*key.user
+    }
+}
+
+#[derive(Clone)]
+struct InBytes;
+
+impl Weighter<UserKey, Arc<UserEntry>> for InBytes {
+    fn weight(&self, key: &UserKey, entry: &Arc<UserEntry>) -> u64 {
+        (ENTRY_BYTES + key.user.len() + entry.bytes()) as u64
+    }
+}
+
+/// The store and the cache over it.
+pub(crate) struct UserStates {
+    store: UserStateStore,
+    cache: Cache<UserKey, Arc<UserEntry>, InBytes>,
+    counters: Box<[AtomicU64]>,
+    hasher: RandomState,
+}
+
+impl UserStates {
+    /// A cache of at most `cache_bytes`, about.
+    pub(crate) fn new(store: UserStateStore, cache_bytes: usize) -> UserStates {
+        let entries = cache_bytes / (8 * ENTRY_BYTES) + 1;
+        UserStates {
+            store,
+            cache: Cache::with_weighter(entries, cache_bytes as u64, InBytes),
+            counters: (0..COUNTERS).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Makes events durable; when it returns, no answer is made from the histories before them.
+    pub(crate) fn append(&self, events: &[Event]) -> Result<Applied, StoreError> {
+        let done = self.store.append(events);
+        // Also after a failure: what is on disk then is not known here.
+        events.iter().for_each(|event| self.forget(&event.user_id));
+        done
+    }
+
+    /// Drops what was computed for a user whose history changed.
+    pub(crate) fn forget(&self, user: &str) {
+        self.counter(user).fetch_add(1, Ordering::Release);
+    }
+
+    /// Users with state.
+    pub(crate) fn users(&self) -> Result<u64, StoreError> {
+        self.store.users()
+    }
+
+    /// Item keys of a user's history, oldest first.
+    pub(crate) fn history_keys(&self, user: &str) -> Result<Vec<String>, StoreError> {
+        Ok(self.store.history(user)?.into_iter().map(|entry| entry.item_id).collect())
+    }
+
+    /// The user's entry with a vector of at least `dim`, and whether it took no model step.
+    pub(crate) fn entry(
+        &self,
+        served: &ServedBundle,
+        user: &str,
+        dim: usize,
+    ) -> Result<(Arc<UserEntry>, bool), Problem> {
+        // Read before the store: an append in between makes the entry stale, never the other way.
+        let version = self.counter(user).load(Ordering::Acquire);
+        let generation = served.generation;
+        let kept = self.cache.get(&UserRef { generation, user });
+        let kept = kept.filter(|entry| entry.version == version && entry.vector.len() >= dim);
+        if let Some(entry) = kept {
+            return Ok((entry, true));
+        }
+        let keys = self.history_keys(user)?;
+        let resolved = resolve(served.bundle.vocabulary(), keys.iter().map(String::as_str));
+        let entry = Arc::new(UserEntry::compute(served, dim, version, resolved)?);
+        self.cache.insert(UserKey { generation, user: user.into() }, Arc::clone(&entry));
+        Ok((entry, false))
+    }
+
+    /// Makes entries under `next` for users that have one under `now`, until `deadline`; gives their
+    /// number. So a swap does not turn every known user into a model step at once.
+    pub(crate) fn warm_up(&self, now: &ServedBundle, next: &ServedBundle, deadline: Instant) -> Result<usize, Problem> {
+        let mut made = 0;
+        for (key, entry) in self.cache.iter().filter(|(key, _)| key.generation == now.generation) {
+            if Instant::now() >= deadline {
+                break;
+            }
+            let dims = next.bundle.dims();
+            let at = dims.partition_point(|&dim| dim < entry.vector.len()).min(dims.len() - 1);
+            self.entry(next, &key.user, dims[at])?;
+            made += 1;
+        }
+        Ok(made)
+    }
+
+    /// Users and bytes in the cache.
+    pub(crate) fn cached(&self) -> (usize, u64) {
+        (self.cache.len(), self.cache.weight())
+    }
+
+    fn counter(&self, user: &str) -> &AtomicU64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(user.as_bytes());
+        &self.counters[hasher.finish() as usize % COUNTERS]
+    }
+}

@@ -1,0 +1,147 @@
+//! Another Bundle without a restart: no request fails, a bad one is refused, and there is a way back.
+
+use crate::client::Reply;
+use crate::fixture::{Server, bundle_dir, key, other_bundle, train_config, train_into};
+use fmrlrec::{Bundle, ModelConfig, ObjectiveConfig, TrainConfig};
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const HEADERS: [(&str, &str); 2] = [("content-type", "application/json"), ("x-api-key", "key-of-root")];
+
+fn load(server: &Server, body: Value) -> Reply {
+    server.client.call("POST", "/admin/v1/bundle", &HEADERS, &body.to_string())
+}
+
+fn roll_back(server: &Server) -> Reply {
+    server.client.call("POST", "/admin/v1/bundle/rollback", &HEADERS, "")
+}
+
+fn served(server: &Server) -> Value {
+    server.client.get("/v1/bundle").json()["bundle_id"].clone()
+}
+
+fn id_of(dir: &std::path::Path) -> Value {
+    json!(Bundle::open(dir).unwrap().id())
+}
+
+#[test]
+fn swaps_under_load_fail_no_request() {
+    other_bundle();
+    let server = Server::start();
+    let (first, other) = (id_of(bundle_dir()), id_of(other_bundle()));
+    for item in 1..=5 {
+        server.client.event(&json!({"user_id": "ada", "item_id": key(item)}));
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let ask = |index: usize| {
+            let (server, stop, known) = (&server, &stop, [&first, &other]);
+            move || {
+                let mut asked = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let body = match index % 2 {
+                        0 => json!({"user_id": "ada"}),
+                        _ => json!({"history": [key(2), key(3)], "dim": 16}),
+                    };
+                    let reply = server.client.recommend(&body);
+                    assert!(known.contains(&&reply.json()["bundle_id"]), "{}", reply.text);
+                    assert_eq!(reply.item_ids().len(), 5);
+                    asked += 1;
+                }
+                asked
+            }
+        };
+        let threads: Vec<_> = (0..4).map(|index| scope.spawn(ask(index))).collect();
+        for _ in 0..3 {
+            let reply = load(&server, json!({"bundle": "other"}));
+            assert_eq!(reply.status, 200, "{}", reply.text);
+            assert_eq!(reply.json()["switched"], true);
+            assert_eq!(served(&server), other);
+            assert_eq!(roll_back(&server).status, 200);
+            assert_eq!(served(&server), first);
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(threads.into_iter().all(|thread| thread.join().unwrap() > 0));
+    });
+}
+
+#[test]
+fn after_a_swap_answers_are_the_other_bundles() {
+    other_bundle();
+    let server = Server::start();
+    for item in 1..=5 {
+        server.client.event(&json!({"user_id": "ada", "item_id": key(item)}));
+    }
+    let user = json!({"user_id": "ada", "k": 10});
+    let before = server.client.recommend(&user);
+    let report = load(&server, json!({"bundle": "other"})).json();
+    assert_eq!((&report["compared"], &report["warmed_users"]), (&json!(1), &json!(1)), "{report}");
+    assert!(report["overlap"].as_f64().unwrap() <= 1.0);
+    let after = server.client.recommend(&user);
+    let fresh = Server::with(|config| config.bundle = other_bundle().to_path_buf());
+    let inline = json!({"history": (1..=5).map(key).collect::<Vec<_>>(), "k": 10});
+    drop(load(&fresh, json!({"bundle": "other"})));
+    assert_eq!(after.item_ids(), fresh.client.recommend(&inline).item_ids());
+    assert_eq!(after.json()["bundle_id"], id_of(other_bundle()));
+    roll_back(&server);
+    assert_eq!(server.client.recommend(&user).item_ids(), before.item_ids());
+    let metrics = server.client.get("/metrics").text;
+    assert!(metrics.contains("recommender_bundle_swaps_total{outcome=\"switched\"} 1"), "{metrics}");
+    assert_eq!(metrics.matches("recommender_bundle_info{").count(), 1, "one Bundle is served");
+}
+
+#[test]
+fn a_bad_bundle_is_refused_and_the_old_one_keeps_serving() {
+    other_bundle();
+    let server = Server::start();
+    let first = served(&server);
+    let damaged = bundle_dir().with_file_name("damaged");
+    std::fs::create_dir_all(&damaged).unwrap();
+    for file in std::fs::read_dir(other_bundle()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), damaged.join(file.file_name())).unwrap();
+    }
+    let weights = damaged.join("weights.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    let narrow = bundle_dir().with_file_name("narrow");
+    let model = ModelConfig { nesting_dims: vec![4, 8], ..train_config().model };
+    let objective = ObjectiveConfig { dim_weights: vec![1.0; 2], distillation: 0.0 };
+    train_into(&narrow, TrainConfig { model, objective, epochs: 1, ..train_config() });
+
+    let check = |body: Value, status: u16, detail: &str| {
+        let reply = load(&server, body.clone());
+        assert_eq!(reply.status, status, "{body}: {}", reply.text);
+        assert!(reply.json()["detail"].as_str().unwrap().contains(detail), "{body}: {} lacks {detail:?}", reply.text);
+        assert_eq!(served(&server), first, "{body}");
+        server.client.recommend(&json!({"history": [key(1)]}));
+    };
+    check(json!({"bundle": "damaged"}), 422, "weights.safetensors: was altered");
+    check(json!({"bundle": "narrow"}), 422, "asks for dim 16, which the Bundle was not trained at");
+    check(json!({"bundle": "nowhere"}), 422, "nowhere");
+    check(json!({"bundle": "other", "min_overlap": 1.0}), 422, "below min_overlap 1");
+    for path in ["..", "../other", "/tmp", "a/b", "", ".hidden"] {
+        check(json!({"bundle": path}), 400, "bundle is no folder name");
+    }
+    check(json!({"min_overlap": 2}), 400, "min_overlap is 2; send 0 to 1");
+    assert_eq!(roll_back(&server).status, 409, "nothing was swapped");
+    let dry = load(&server, json!({"bundle": "other", "dry_run": true}));
+    assert_eq!((dry.status, &dry.json()["switched"]), (200, &json!(false)), "{}", dry.text);
+    assert_eq!(served(&server), first);
+}
+
+#[test]
+fn while_it_drains_it_is_not_ready_and_still_answers() {
+    let mut server = Server::with(|config| config.server.drain_delay_s = 2);
+    assert_eq!(server.client.get("/readyz").status, 200);
+    server.ask_to_stop();
+    let end = std::time::Instant::now() + std::time::Duration::from_millis(1500);
+    while server.client.get("/readyz").status != 503 {
+        assert!(std::time::Instant::now() < end, "it is still ready");
+    }
+    assert!(server.client.get("/readyz").text.contains("stopping"));
+    server.client.recommend(&json!({"history": [key(1)]}));
+    assert_eq!(server.client.get("/livez").status, 200);
+    server.stop().unwrap();
+}
