@@ -6,8 +6,10 @@
 #
 # Capacity is what a closed loop gets from the largest dim when stepping down is forbidden. Then an
 # open loop (latencies count from the scheduled moment) sends that rate, 3 and 10 times it to a tier
-# that may step down to the smallest dim. Everything runs on this machine over loopback, so the
-# generator takes CPU from the service: its share is in the table. Prints Markdown on stdout.
+# that may step down to the smallest dim. The overload is made of inline histories of 50 items, each
+# a forward pass of the model and a search; known users, whose vectors are kept, cost a search only.
+# Everything runs on this machine over loopback, so the generator takes CPU from the service: its
+# share is in the table. Prints Markdown on stdout.
 #
 # LOAD_TEST_SECONDS (8) and LOAD_TEST_ROUNDS (3) set the length; LOAD_TEST_RATE (3000) is one more
 # rate, sent with stepping down forbidden; LOAD_TEST_TARGET_MS (20) is the tier's latency target;
@@ -52,42 +54,46 @@ sed -n -e '/^\[\[tiers\]\]/q' -e '/^\[\[access.keys\]\]/,/^tier = /d' -e 'p' "$r
         -e 's#^required = false#required = false\nkeys = []#' >"$work/serve.toml"
 { tier bending "$largest" "$smallest" true "$target"; tier fixed "$largest" "$largest" false 60000; } >>"$work/serve.toml"
 
-"$bin/recommender" serve --config "$work/serve.toml" >"$work/log" 2>&1 &
-server=$!
-for _ in $(seq 100); do
-    if grep -q 'listening on' "$work/log"; then break; fi
-    kill -0 "$server" 2>/dev/null || { cat "$work/log" >&2; exit 1; }
-    sleep 0.1
-done
-load() { "$bin/examples/load" "$@" --address "127.0.0.1:$port" --users 500 --pid "$server"; }
-field() { sed "s/.*\"$1\":\([0-9.]*\).*/\1/"; }
-# Back at its own dim before the next run, so that runs do not see each other.
-calm() {
+# Each run gets a fresh process on the same user state, so that runs do not see each other.
+start() {
+    "$bin/recommender" serve --config "$work/serve.toml" >"$work/log" 2>&1 &
+    server=$!
     for _ in $(seq 300); do
-        if ! exec 3<>"/dev/tcp/127.0.0.1/$port"; then return; fi
-        printf 'GET /v1/bundle HTTP/1.0\r\n\r\n' >&3
-        if tr -d '\r' <&3 | grep -q "\"dim\":$largest,\"default\":true,\"dim_now\":$largest"; then exec 3>&-; return; fi
-        exec 3>&-
-        sleep 0.2
+        if grep -q 'listening on' "$work/log"; then return; fi
+        kill -0 "$server" 2>/dev/null || break
+        sleep 0.1
     done
-    say "the tier did not climb back within 60 s"
+    cat "$work/log" >&2
+    exit 1
 }
+stop() { kill "$server"; wait "$server" || true; server=""; }
+# measure LABEL VERB ARGUMENTS...: one line for the table, after a short warm-up.
+measure() {
+    local label="$1" line
+    shift
+    start
+    load capacity --tier fixed --seconds 1 >/dev/null
+    line="$(load "$@" --seconds "$seconds")"
+    printf '%s\t%s\n' "$label" "$line" >>"$work/lines"
+    say "$label: $line"
+    stop
+}
+load() { "$bin/examples/load" "$@" --address "127.0.0.1:$port" --users 500 --pid "$server"; }
+field() { tail -n 1 "$work/lines" | sed "s/.*\"$1\":\([0-9.]*\).*/\1/"; }
 
 say "writing histories"
+start
 load events
-load capacity --tier fixed --seconds 2 >/dev/null
+stop
 for round in $(seq "$rounds"); do
     say "round $round of $rounds"
-    line="$(load capacity --tier fixed --seconds "$seconds" --connections 32)"
-    printf 'capacity, closed loop, dim %s\t%s\n' "$largest" "$line" >>"$work/lines"
-    if [[ "$round" == 1 ]]; then capacity="$(field answered_per_s <<<"$line")"; fi
-    printf '%s/s, dim %s only\t%s\n' "$rate" "$largest" "$(load run --tier fixed --rate "$rate" --seconds "$seconds")" >>"$work/lines"
+    measure "known users: capacity, closed loop, dim $largest" capacity --tier fixed --connections 32
+    measure "known users: $rate/s, dim $largest only" run --tier fixed --rate "$rate"
+    measure "inline histories: capacity, closed loop, dim $largest" capacity --tier fixed --connections 32 --inline
+    if [[ "$round" == 1 ]]; then capacity="$(field answered_per_s)"; fi
     for times in 1 3 10; do
-        calm
-        line="$(load run --rate "$(awk "BEGIN { print $capacity * $times }")" --seconds "$seconds")"
-        printf '%sx capacity\t%s\n' "$times" "$line" >>"$work/lines"
+        measure "inline histories: ${times}x" run --inline --rate "$(awk "BEGIN { print $capacity * $times }")"
     done
-    calm
 done
 say "$(nproc) cores, $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), load average $(cut -d' ' -f1-3 /proc/loadavg)"
 cp "$work/lines" "${LOAD_TEST_LINES:-/dev/null}"

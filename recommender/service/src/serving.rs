@@ -36,7 +36,7 @@ pub(crate) struct Serving {
     pub(crate) recent: Recent,
     /// Folder of the config's Bundle; others are looked for beside it.
     pub(crate) bundle_folder: PathBuf,
-    /// Held while another Bundle is loaded: one at a time.
+    /// Held while a Bundle is loaded or tiers are changed: one at a time, each checked against the other.
     pub(crate) loading: tokio::sync::Mutex<()>,
     draining: AtomicBool,
     in_flight: Arc<Semaphore>,

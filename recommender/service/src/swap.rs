@@ -65,7 +65,7 @@ pub(crate) async fn load(serving: web::Data<Serving>, wish: SwapWish) -> Result<
 
 async fn load_alone(serving: &web::Data<Serving>, wish: SwapWish) -> Result<SwapReport, Problem> {
     let Ok(_one_at_a_time) = serving.loading.try_lock() else {
-        return Err(Problem::conflict("another bundle is being loaded; try again when it is done"));
+        return Err(Problem::conflict("another admin change is running; try again when it is done"));
     };
     let folder = folder_of(&serving.bundle_folder, wish.name.as_deref())?;
     let shared = serving.clone();
@@ -91,7 +91,7 @@ async fn load_alone(serving: &web::Data<Serving>, wish: SwapWish) -> Result<Swap
 /// 409 if there is none or a load runs, or if the live tiers do not fit it.
 pub(crate) fn roll_back(serving: &Serving) -> Result<(), Problem> {
     let Ok(_one_at_a_time) = serving.loading.try_lock() else {
-        return Err(Problem::conflict("a bundle is being loaded; try again when it is done"));
+        return Err(Problem::conflict("another admin change is running; try again when it is done"));
     };
     let previous = serving.bundle.previous().ok_or_else(|| {
         Problem::conflict("there is no bundle to go back to: none was swapped since the service started")

@@ -165,6 +165,15 @@ fn alerts_and_dashboard_name_real_metrics() {
     serde_json::from_str::<serde_json::Value>(&read("deploy/dashboard.json")).unwrap();
 }
 
+#[test]
+fn the_load_test_is_a_script_that_bash_can_read() {
+    let script = root().join("deploy/load-test.sh");
+    match std::process::Command::new("bash").arg("-n").arg(&script).output() {
+        Ok(done) => assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr)),
+        Err(error) => crate::program::say_skipped(&format!("bash does not start ({error})")),
+    }
+}
+
 /// The script of the healthcheck against a live service: the one part that text cannot show.
 #[test]
 fn the_healthcheck_passes_only_when_the_service_answers_200() {

@@ -72,5 +72,7 @@ fn spread(values: impl Iterator<Item = f64>) -> String {
 }
 
 fn shown(value: f64) -> String {
+    // No minus before a zero.
+    let value = if value.abs() < 0.05 { 0.0 } else { value };
     if value.abs() >= 100.0 { format!("{value:.0}") } else { format!("{value:.1}") }
 }

@@ -104,7 +104,7 @@ pub(crate) async fn show(serving: web::Data<Serving>, id: RequestId) -> web::Jso
         (status = 400, description = "A broken rule; nothing changed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, description = "The key lacks the scope, or admin calls are off", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, description = "Another change came first", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "Another change came first, or a Bundle is being loaded", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 415, description = "The content type is not JSON", body = ProblemDocument, content_type = "application/problem+json"),
     )
@@ -119,6 +119,10 @@ pub(crate) async fn change(
     if note.len() > MAX_NOTE_BYTES {
         return Err(Problem::bad_request(format!("note has {} bytes; at most {MAX_NOTE_BYTES}", note.len())));
     }
+    // A Bundle on its way was checked against the tiers of now.
+    let Ok(_no_load) = serving.loading.try_lock() else {
+        return Err(Problem::conflict("another admin change is running; try again when it is done"));
+    };
     let live = serving.tiers.current().version;
     if version != live {
         return Err(crate::ServiceError::Conflict { live }.into());
