@@ -21,6 +21,7 @@ mod k_core;
 mod key_order;
 mod npy;
 mod provided;
+pub mod stream;
 mod tables;
 mod template;
 

@@ -8,4 +8,5 @@ mod interactions;
 mod movielens;
 mod onnx;
 mod provided;
+mod stream;
 mod support;
