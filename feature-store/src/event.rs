@@ -82,6 +82,15 @@ impl StreamEvent {
         }
     }
 
+    /// The user it is about, if it is about one.
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            StreamEvent::Interaction(event) => Some(&event.user_id),
+            StreamEvent::UserDelete { user_id, .. } => Some(user_id),
+            _ => None,
+        }
+    }
+
     /// When it happened, in milliseconds since the Unix epoch.
     pub fn timestamp_ms(&self) -> i64 {
         match self {

@@ -142,6 +142,7 @@ impl UserStateStore {
     pub fn record(&self, events: &[StreamEvent]) -> Result<BatchOutcome, StoreError> {
         events.iter().try_for_each(StreamEvent::validate)?;
         let mut writer = Writer::begin(&self.inner);
+        writer.read_users(events.iter())?;
         for event in events {
             writer.event(event, None)?;
         }

@@ -19,6 +19,8 @@ pub(super) struct Pending {
     pub(super) forgotten: bool,
     /// Partition and offset of the last event that came from a source with offsets.
     pub(super) place: Option<(u32, u64)>,
+    /// Whether an event was added.
+    changed: bool,
     /// The whole history in memory, once an event came that belongs into a sealed block.
     whole: Option<Vec<HistoryEntry>>,
 }
@@ -44,6 +46,7 @@ impl Pending {
             return Ok(false);
         }
         head.events += 1;
+        self.changed = true;
         self.place = place.or(self.place);
         if self.whole.is_none() && head.entries.newest_ms() <= event.timestamp_ms {
             head.entries.push(event.timestamp_ms, &event.item_id);
@@ -52,6 +55,11 @@ impl Pending {
             self.insert_late(inner, event)?;
         }
         Ok(true)
+    }
+
+    /// Whether there is anything to write: replayed events and duplicates leave a user as it was.
+    pub(super) fn touched(&self) -> bool {
+        self.changed || self.forgotten
     }
 
     /// Forgets the user; true if there was something to forget.

@@ -70,8 +70,22 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Reads the users that events are about, in order of key: neighbours share blocks of the
+    /// database and lines of the cache.
+    pub(super) fn read_users<'e>(&mut self, events: impl Iterator<Item = &'e StreamEvent>) -> Result<(), StoreError> {
+        let mut users: Vec<&str> = events.filter_map(StreamEvent::user).collect();
+        users.sort_unstable();
+        users.dedup();
+        self.users.reserve(users.len());
+        for user in users {
+            self.users.insert(user.to_owned(), Pending::of(self.inner.head(user)?));
+        }
+        Ok(())
+    }
+
     /// Takes in records of one source; those at or before its position are skipped.
     pub(super) fn source(&mut self, source: &str, records: &[SourceRecord]) -> Result<(), StoreError> {
+        self.read_users(records.iter().flat_map(|record| &record.events))?;
         let mut reached: BTreeMap<u32, Option<u64>> = BTreeMap::new();
         for record in records {
             let position = match reached.get(&record.partition) {
@@ -153,6 +167,8 @@ impl<'a> Writer<'a> {
         let mut batch = inner.database.batch().durability(Some(PersistMode::SyncData));
         let source = reached.as_ref().map_or("", |(source, _)| source.as_str());
         let mut appeared = 0_i64;
+        let mut users: Vec<(String, Pending)> = users.into_iter().filter(|(_, pending)| pending.touched()).collect();
+        users.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         for (user, pending) in users {
             appeared += i64::from(pending.head.is_some()) - i64::from(pending.stored);
             put_user(inner, &mut batch, &user, pending, source)?;
