@@ -163,7 +163,8 @@ pub(crate) struct ServeArgs {
     /// The Bundle to serve, in place of the config's.
     #[arg(long, value_name = "DIR", env = "RECOMMENDER_BUNDLE")]
     pub(crate) bundle: Option<PathBuf>,
-    /// Stream config (TOML): apply its topic or log to the user state while serving.
+    /// Stream config (TOML): apply its topic or log to the service's user state while serving. Its
+    /// [state] is not read.
     #[arg(long, value_name = "FILE")]
     pub(crate) stream: Option<PathBuf>,
     /// Address and port to listen on, in place of the config's; port 0 picks a free one.

@@ -77,7 +77,7 @@ impl Places {
             root: root.to_path_buf(),
             snapshot: root.join("snapshot"),
             bundle: root.join("bundle"),
-            state: root.join("demo-state.redb"),
+            state: root.join("demo-state"),
             serve_config: root.join("serve.toml"),
         }
     }
@@ -86,7 +86,7 @@ impl Places {
     fn clear(&self) -> anyhow::Result<()> {
         let shown = self.root.display();
         std::fs::create_dir_all(&self.root).map_err(|error| bad_input(format!("--output {shown}: {error}")))?;
-        match std::fs::remove_file(&self.state) {
+        match std::fs::remove_dir_all(&self.state) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("removing {}", self.state.display()))
             }
@@ -139,7 +139,7 @@ bundle = "bundle"
 tier_header = "x-tier"
 
 [state]
-path = "demo-state.redb"
+path = "demo-state"
 max_history = {MAX_HISTORY}
 
 [server]

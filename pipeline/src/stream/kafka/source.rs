@@ -13,6 +13,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+/// Longest wait for the broker to say whether a topic exists.
+const TOPIC_ANSWER: Duration = Duration::from_secs(10);
 /// How often the broker is asked how much is left to read.
 const LAG_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for that answer: it is for the numbers only.
@@ -50,14 +52,16 @@ impl KafkaSource {
     /// Joins the group `GROUP.dlq` of the topic of dead letters, from its oldest letter on.
     ///
     /// # Errors
-    /// As [`KafkaSource::open`].
+    /// As [`KafkaSource::open`], and a topic that does not exist: nothing was put aside yet.
     pub fn dead_letters(
         config: &KafkaConfig,
         store: &UserStateStore,
         clock_ms: Box<dyn Fn() -> i64 + Send + Sync>,
     ) -> Result<KafkaSource, StreamError> {
         let (group, source) = (format!("{}.dlq", config.group), format!("{}.dlq", config.source));
-        KafkaSource::join(config, &config.dlq(), &group, &source, Start::Earliest, store, clock_ms)
+        let letters = KafkaSource::join(config, &config.dlq(), &group, &source, Start::Earliest, store, clock_ms)?;
+        letters.insist_on_topic()?;
+        Ok(letters)
     }
 
     fn join(
@@ -92,6 +96,17 @@ impl KafkaSource {
             lag: BTreeMap::new(),
             lag_at: None,
         })
+    }
+
+    /// A topic that does not exist would be waited for without end.
+    fn insist_on_topic(&self) -> Result<(), StreamError> {
+        let refuse = |reason: String| StreamError::kafka(format!("topic {:?}", self.topic), reason);
+        let known = self.consumer.fetch_metadata(Some(&self.topic), TOPIC_ANSWER);
+        let known = known.map_err(|error| refuse(error.to_string()))?;
+        match known.topics().iter().find(|topic| topic.name() == self.topic) {
+            Some(topic) if topic.error().is_none() => Ok(()),
+            _ => Err(refuse("does not exist; nothing was put aside yet".to_owned())),
+        }
     }
 
     /// Deals with what callbacks left behind during a poll.

@@ -54,6 +54,8 @@ fn poison_goes_to_the_dead_letters_and_back() {
     let Some(mut config) = topic_config(dir.path()) else { return };
     let segment = br#"{"type":"track","userId":"u","timestamp":5,"properties":{"product_id":"p"}}"#;
     produce(&config, &messages(&[interaction("u", "a", 1)]));
+    let none = dead_letter_source(&config, &open(&config), &clock()).err().expect("no dead letters").to_string();
+    assert!(none.contains(".dlq") && none.contains("does not exist"), "{none}");
     produce(&config, &[poison(segment), poison(b"\xff\x00")]);
     produce(&config, &messages(&[interaction("u", "b", 9)]));
     let store = open(&config);
