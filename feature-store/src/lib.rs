@@ -3,13 +3,14 @@
 //!
 //! ```text
 //! pipeline --writes--> Snapshot --read by--> fmrlrec
-//! events   --append--> UserStateStore --read by--> service
+//! events   --apply---> UserStateStore --read by--> service
 //! ```
 //! Nothing here knows tensors, HTTP, Kafka or encoders.
 
 mod checksum;
 mod error;
 mod event;
+mod export;
 mod matrix;
 mod snapshot;
 mod staging;
@@ -19,14 +20,18 @@ mod vocabulary;
 
 pub use checksum::{sha256_bytes, sha256_file};
 pub use error::StoreError;
-pub use event::{Event, MAX_KEY_BYTES};
+pub use event::{Event, MAX_KEY_BYTES, MAX_TEXT_BYTES, MAX_TITLE_BYTES, StreamEvent};
+pub use export::export_interactions;
 pub use matrix::{FeatureDtype, FeatureMatrix, write_matrix};
 pub use snapshot::{
     Counts, EncoderInfo, FeatureBlock, FeatureInfo, FileEntry, Manifest, SNAPSHOT_VERSION, Snapshot, SnapshotContents,
     SourceFile, write_snapshot,
 };
 pub use staging::StagedDir;
-pub use state::{Applied, HistoryEntry, UserStateStore};
+pub use state::{
+    Applied, BatchOutcome, HiddenState, HistoryEntry, ItemState, MAX_HIDDEN_BYTES, Origin, Revision, SourceRecord,
+    UserRecord, UserStateStore,
+};
 pub use tables::{read_items, write_items};
 pub use vocabulary::{Item, Vocabulary};
 

@@ -1,34 +1,53 @@
-//! User state: each user's bounded history in one embedded database file (redb).
+//! User state: each user's bounded history, and the items a stream has changed, in one embedded
+//! database (fjall, a folder).
 //!
-//! Is: durable when `append` returns, atomic per call, safe after a crash at any moment.
-//! Is not: shared between processes; a second opener is refused with a clear error.
+//! Is: durable when a write returns, atomic per call, safe after a crash at any moment, cheap to
+//! clone, shared by threads. Is not: shared between processes; a second opener is refused.
+//!
 //! Rules: a history is ordered by time, ties by arrival, so a late event takes its place in time;
-//! past `max_history` the oldest entries go; an event id already in the history is dropped.
+//! past `max_history` the oldest entries go; an event id among the user's last 64 is dropped. What
+//! comes from a source with offsets ([`UserStateStore::apply`]) changes nothing the second time: the
+//! source's positions are written in the transaction that writes its effects.
 
-use crate::{Event, StoreError};
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+mod codec;
+mod hidden;
+mod history;
+mod items;
+mod positions;
+mod record;
+mod users;
+mod write;
+
+pub use hidden::{HiddenState, MAX_HIDDEN_BYTES};
+pub use items::ItemState;
+pub use record::Origin;
+pub use users::{Revision, UserRecord};
+pub use write::{BatchOutcome, SourceRecord};
+
+use crate::{Event, StoreError, StreamEvent};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use std::path::{Path, PathBuf};
-
-/// User key -> JSON of `Vec<HistoryEntry>`.
-const HISTORIES: TableDefinition<&str, &[u8]> = TableDefinition::new("histories.v1");
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use write::Writer;
 
 /// Most entries a store may be told to keep for a user.
 const MAX_HISTORY_LIMIT: usize = 10_000;
+/// Memory for blocks of the database that were read, in bytes.
+const CACHE_BYTES: u64 = 64 << 20;
+/// Written into every store: another version's store is refused, not misread.
+const FORMAT: &[u8] = b"2";
+const FORMAT_KEY: &str = "format";
+const USERS_KEY: &str = "users";
+const CREATED_KEY: &str = "created";
 
 /// One past event of a user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryEntry {
     /// External item key.
-    #[serde(rename = "i")]
     pub item_id: String,
     /// Milliseconds since the Unix epoch.
-    #[serde(rename = "t")]
     pub timestamp_ms: i64,
-    /// Producer's event id.
-    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
-    pub event_id: Option<String>,
 }
 
 /// What one `append` did.
@@ -40,128 +59,222 @@ pub struct Applied {
     pub duplicates: usize,
 }
 
-/// The embedded store.
+/// The embedded store. Clones share it; it closes with the last of them.
+#[derive(Clone)]
 pub struct UserStateStore {
+    inner: Arc<Inner>,
+}
+
+/// What the clones share.
+struct Inner {
     database: Database,
+    heads: Keyspace,
+    blocks: Keyspace,
+    hidden: Keyspace,
+    items: Keyspace,
+    positions: Keyspace,
+    meta: Keyspace,
     path: PathBuf,
     max_history: usize,
+    /// One writer at a time: a write reads what it changes.
+    writing: Mutex<()>,
+    items_generation: AtomicU64,
 }
 
 impl UserStateStore {
-    /// Opens or makes the database file. Histories keep their `max_history` newest entries.
+    /// Opens or makes the database folder. Histories keep their `max_history` newest entries.
     ///
     /// # Errors
-    /// The file is no database of this kind, another process has it open, or `max_history` is not
-    /// in `1..=10000`.
+    /// The path is no database of this kind and version, another process has it open, or
+    /// `max_history` is not in `1..=10000`.
     pub fn open(path: &Path, max_history: usize) -> Result<UserStateStore, StoreError> {
         if !(1..=MAX_HISTORY_LIMIT).contains(&max_history) {
             return Err(StoreError::invalid("max_history", format!("{max_history} is not in 1..={MAX_HISTORY_LIMIT}")));
         }
+        refuse_files(path)?;
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
         }
-        let database = Database::create(path).map_err(|e| state(path, e))?;
-        let store = UserStateStore { database, path: path.to_path_buf(), max_history };
-        // Make the table now, so that readers never meet a database without it.
-        let write = store.database.begin_write().map_err(|e| state(path, e))?;
-        write.open_table(HISTORIES).map_err(|e| state(path, e))?;
-        write.commit().map_err(|e| state(path, e))?;
-        Ok(store)
+        let database =
+            Database::builder(path).cache_size(CACHE_BYTES).open().map_err(|error| open_failure(path, &error))?;
+        let keyspace = |name: &str| {
+            let options = || KeyspaceCreateOptions::default().expect_point_read_hits(true);
+            database.keyspace(name, options).map_err(|error| failure(path, &error))
+        };
+        let inner = Inner {
+            heads: keyspace("heads")?,
+            blocks: keyspace("blocks")?,
+            hidden: keyspace("hidden")?,
+            items: keyspace("items")?,
+            positions: keyspace("positions")?,
+            meta: keyspace("meta")?,
+            database,
+            path: path.to_path_buf(),
+            max_history,
+            writing: Mutex::new(()),
+            items_generation: AtomicU64::new(0),
+        };
+        inner.check_format()?;
+        Ok(UserStateStore { inner: Arc::new(inner) })
     }
 
-    /// A user's history, oldest first; empty for a user never seen.
-    pub fn history(&self, user_id: &str) -> Result<Vec<HistoryEntry>, StoreError> {
-        let read = self.database.begin_read().map_err(|e| self.state(e))?;
-        let table = read.open_table(HISTORIES).map_err(|e| self.state(e))?;
-        match table.get(user_id).map_err(|e| self.state(e))? {
-            Some(bytes) => self.decode(user_id, bytes.value()),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// Applies events in one durable transaction: all of them or, on an error, none.
+    /// Applies interactions in one durable transaction: all of them or, on an error, none.
     ///
     /// # Errors
     /// An event that [`Event::validate`] refuses, or the database's failure.
     pub fn append(&self, events: &[Event]) -> Result<Applied, StoreError> {
-        let mut by_user: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
         for event in events {
             event.validate()?;
-            by_user.entry(&event.user_id).or_default().push(event);
         }
-        let mut done = Applied { applied: 0, duplicates: 0 };
-        let write = self.database.begin_write().map_err(|e| self.state(e))?;
-        {
-            let mut table = write.open_table(HISTORIES).map_err(|e| self.state(e))?;
-            for (user, events) in by_user {
-                let mut history = match table.get(user).map_err(|e| self.state(e))? {
-                    Some(bytes) => self.decode(user, bytes.value())?,
-                    None => Vec::new(),
-                };
-                for event in events {
-                    if insert(&mut history, event) { done.applied += 1 } else { done.duplicates += 1 }
-                }
-                let surplus = history.len().saturating_sub(self.max_history);
-                history.drain(..surplus);
-                let bytes = serde_json::to_vec(&history).map_err(|e| self.state(e))?;
-                table.insert(user, bytes.as_slice()).map_err(|e| self.state(e))?;
-            }
+        let mut writer = Writer::begin(&self.inner);
+        for event in events {
+            writer.interaction(event, None)?;
         }
-        write.commit().map_err(|e| self.state(e))?;
-        Ok(done)
+        let done = writer.commit()?;
+        Ok(Applied { applied: done.applied, duplicates: done.duplicates })
     }
 
-    /// Forgets a user; true if there was something to forget.
+    /// Applies events of any kind in one durable transaction: all of them or, on an error, none.
+    /// They come from no source with offsets, so only event ids tell a repeat.
+    ///
+    /// # Errors
+    /// An event that [`StreamEvent::validate`] refuses, or the database's failure.
+    pub fn record(&self, events: &[StreamEvent]) -> Result<BatchOutcome, StoreError> {
+        events.iter().try_for_each(StreamEvent::validate)?;
+        let mut writer = Writer::begin(&self.inner);
+        writer.read_users(events.iter())?;
+        for event in events {
+            writer.event(event, None)?;
+        }
+        writer.commit()
+    }
+
+    /// Applies a batch of records from a source with offsets, in one durable transaction: all of
+    /// them or, on an error, none. Records at or before the source's stored position are skipped,
+    /// so a batch may come again, whole or in part, from anyone, and changes nothing.
+    ///
+    /// # Errors
+    /// An event that [`StreamEvent::validate`] refuses, or the database's failure.
+    pub fn apply(&self, source: &str, records: &[SourceRecord]) -> Result<BatchOutcome, StoreError> {
+        for record in records {
+            record.events.iter().try_for_each(StreamEvent::validate)?;
+        }
+        let mut writer = Writer::begin(&self.inner);
+        writer.source(source, records)?;
+        writer.commit()
+    }
+
+    /// Forgets a user, durably; true if there was something to forget.
+    ///
+    /// # Errors
+    /// The database's failure.
     pub fn delete(&self, user_id: &str) -> Result<bool, StoreError> {
-        let write = self.database.begin_write().map_err(|e| self.state(e))?;
-        let removed = {
-            let mut table = write.open_table(HISTORIES).map_err(|e| self.state(e))?;
-            table.remove(user_id).map_err(|e| self.state(e))?.is_some()
-        };
-        write.commit().map_err(|e| self.state(e))?;
-        Ok(removed)
+        let mut writer = Writer::begin(&self.inner);
+        let found = writer.delete_user(user_id)?;
+        writer.commit()?;
+        Ok(found)
     }
 
     /// Number of users with state.
+    ///
+    /// # Errors
+    /// The database's failure.
     pub fn users(&self) -> Result<u64, StoreError> {
-        let read = self.database.begin_read().map_err(|e| self.state(e))?;
-        let table = read.open_table(HISTORIES).map_err(|e| self.state(e))?;
-        table.len().map_err(|e| self.state(e))
+        self.inner.counter(USERS_KEY)
     }
 
-    fn decode(&self, user: &str, bytes: &[u8]) -> Result<Vec<HistoryEntry>, StoreError> {
-        serde_json::from_slice(bytes)
-            .map_err(|e| self.state(format!("the history of user {user:?} is unreadable: {e}")))
+    /// Grows whenever an item's state changes: a cache of [`UserStateStore::hidden_items`] asks it
+    /// whether to read again.
+    pub fn items_generation(&self) -> u64 {
+        self.inner.items_generation.load(Ordering::Acquire)
+    }
+}
+
+impl Inner {
+    /// A new store is marked with this version; a store with another mark is refused.
+    fn check_format(&self) -> Result<(), StoreError> {
+        match self.meta.get(FORMAT_KEY).map_err(|error| self.failure(&error))? {
+            Some(found) if &*found == FORMAT => Ok(()),
+            Some(found) => Err(StoreError::corrupt(
+                &self.path,
+                format!(
+                    "is a user state store of format {:?}, and this version reads {:?}; name a new path and ingest again",
+                    String::from_utf8_lossy(&found),
+                    String::from_utf8_lossy(FORMAT)
+                ),
+            )),
+            None => {
+                let mut batch = self.database.batch().durability(Some(fjall::PersistMode::SyncAll));
+                batch.insert(&self.meta, FORMAT_KEY, FORMAT);
+                batch.commit().map_err(|error| self.failure(&error))
+            }
+        }
     }
 
-    fn state(&self, reason: impl ToString) -> StoreError {
-        state(&self.path, reason)
+    /// A number kept in the meta table; 0 if it was never written.
+    fn counter(&self, key: &str) -> Result<u64, StoreError> {
+        match self.meta.get(key).map_err(|error| self.failure(&error))? {
+            None => Ok(0),
+            Some(bytes) => self.number(key, &bytes),
+        }
+    }
+
+    fn number(&self, name: &str, bytes: &[u8]) -> Result<u64, StoreError> {
+        let bytes = bytes.try_into().map_err(|_| self.damaged(&format!("the number {name:?}")))?;
+        Ok(u64::from_be_bytes(bytes))
+    }
+
+    fn failure(&self, error: &fjall::Error) -> StoreError {
+        failure(&self.path, error)
+    }
+
+    /// A record that does not decode though the database's own checksums hold.
+    fn damaged(&self, what: &str) -> StoreError {
+        StoreError::State {
+            path: self.path.clone(),
+            reason: format!("{what} is unreadable; restore a copy of the folder, or remove it and replay the stream"),
+        }
     }
 }
 
 impl std::fmt::Debug for UserStateStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "UserStateStore({})", self.path.display())
+        write!(f, "UserStateStore({})", self.inner.path.display())
     }
 }
 
-/// Puts an event in its place in time; false if its id is already there.
-fn insert(history: &mut Vec<HistoryEntry>, event: &Event) -> bool {
-    if event.event_id.is_some() && history.iter().any(|entry| entry.event_id == event.event_id) {
-        return false;
+/// A store is a folder. A file in its place is another program's, or a store of version 0.1.
+fn refuse_files(path: &Path) -> Result<(), StoreError> {
+    if path.is_file() {
+        return Err(StoreError::corrupt(
+            path,
+            "is a file, and user state is a folder; a file written before the format 2 cannot be read: name a new path \
+             and ingest the events again",
+        ));
     }
-    let at = history.partition_point(|entry| entry.timestamp_ms <= event.timestamp_ms);
-    history.insert(
-        at,
-        HistoryEntry {
-            item_id: event.item_id.clone(),
-            timestamp_ms: event.timestamp_ms,
-            event_id: event.event_id.clone(),
+    Ok(())
+}
+
+fn open_failure(path: &Path, error: &fjall::Error) -> StoreError {
+    match error {
+        fjall::Error::Locked => StoreError::State {
+            path: path.to_path_buf(),
+            reason: "is open in another process; stop it, or name another store".to_owned(),
         },
-    );
-    true
+        _ => failure(path, error),
+    }
 }
 
-fn state(path: &Path, reason: impl ToString) -> StoreError {
-    StoreError::State { path: path.to_path_buf(), reason: reason.to_string() }
+fn failure(path: &Path, error: &fjall::Error) -> StoreError {
+    match error {
+        // Kept as the system's own error, so that a full disk is not taken for bad input.
+        fjall::Error::Io(source) => {
+            StoreError::Io { path: path.to_path_buf(), source: std::io::Error::new(source.kind(), source.to_string()) }
+        }
+        fjall::Error::Poisoned => StoreError::State {
+            path: path.to_path_buf(),
+            reason: "an earlier write failed, so nothing more is accepted; free the disk and start again".to_owned(),
+        },
+        other => StoreError::State { path: path.to_path_buf(), reason: other.to_string() },
+    }
 }

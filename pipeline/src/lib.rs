@@ -22,6 +22,7 @@ mod key_order;
 mod npy;
 mod provided;
 mod sequences;
+pub mod stream;
 mod tables;
 mod template;
 mod text_file;

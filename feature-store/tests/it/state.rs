@@ -14,7 +14,7 @@ fn items(store: &UserStateStore, user: &str) -> Vec<String> {
 #[test]
 fn histories_are_ordered_bounded_and_without_duplicates() {
     let dir = tempfile::tempdir().unwrap();
-    let store = UserStateStore::open(&dir.path().join("state.redb"), 3).unwrap();
+    let store = UserStateStore::open(&dir.path().join("state"), 3).unwrap();
     let events = [
         event("u", "b", 20, Some("1")),
         event("u", "a", 10, None),
@@ -33,7 +33,7 @@ fn histories_are_ordered_bounded_and_without_duplicates() {
 #[test]
 fn a_bad_event_in_a_batch_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let store = UserStateStore::open(&dir.path().join("state.redb"), 3).unwrap();
+    let store = UserStateStore::open(&dir.path().join("state"), 3).unwrap();
     assert!(store.append(&[event("u", "a", 1, None), event("u", "", 2, None)]).is_err());
     assert!(items(&store, "u").is_empty());
 }
@@ -41,11 +41,11 @@ fn a_bad_event_in_a_batch_changes_nothing() {
 #[test]
 fn state_survives_reopening_and_a_second_opener_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("deep/state.redb");
+    let path = dir.path().join("deep/state");
     let store = UserStateStore::open(&path, 3).unwrap();
     store.append(&[event("u", "a", 1, None)]).unwrap();
     let message = UserStateStore::open(&path, 3).unwrap_err().to_string();
-    assert!(message.contains("state.redb"), "{message}");
+    assert!(message.contains("state"), "{message}");
     drop(store);
     assert_eq!(items(&UserStateStore::open(&path, 3).unwrap(), "u"), ["a"]);
 }
@@ -53,9 +53,9 @@ fn state_survives_reopening_and_a_second_opener_is_refused() {
 #[test]
 fn rubbish_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("rubbish.redb");
+    let path = dir.path().join("rubbish");
     std::fs::write(&path, "not a database, but long enough to be looked at as one".repeat(100)).unwrap();
-    assert!(UserStateStore::open(&path, 3).unwrap_err().to_string().contains("rubbish.redb"));
+    assert!(UserStateStore::open(&path, 3).unwrap_err().to_string().contains("rubbish"));
     assert!(UserStateStore::open(&dir.path().join("x"), 0).unwrap_err().to_string().contains("max_history: 0"));
 }
 
@@ -65,7 +65,7 @@ proptest! {
     #[test]
     fn however_events_are_cut_into_calls_the_history_is_the_newest_in_time_order(times in prop::collection::vec(0i64..20, 1..30), calls in 1usize..6) {
         let dir = tempfile::tempdir().unwrap();
-        let store = UserStateStore::open(&dir.path().join("state.redb"), 8).unwrap();
+        let store = UserStateStore::open(&dir.path().join("state"), 8).unwrap();
         let events: Vec<Event> = times.iter().enumerate().map(|(n, time)| event("u", &n.to_string(), *time, None)).collect();
         for part in events.chunks(events.len().div_ceil(calls)) {
             store.append(part).unwrap();

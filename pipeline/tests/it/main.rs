@@ -10,4 +10,5 @@ mod movielens;
 mod onnx;
 mod provided;
 mod sequences;
+mod stream;
 mod support;

@@ -26,8 +26,12 @@ EXAMPLES
                          --snapshot runs/snapshot --output runs/bundle
     recommender evaluate --bundle runs/bundle --snapshot runs/snapshot --output runs/report
     cp recommender/service/configs/serve.toml runs/serve.toml
-    recommender ingest   --events events.jsonl --store runs/state/users.redb
+    recommender ingest   --events events.jsonl --store runs/state/users
     recommender serve    --config runs/serve.toml
+
+  Events from a topic or a log, until Ctrl-C; and back to a table for the next build:
+    recommender ingest   --config pipeline/configs/stream-kafka.toml
+    recommender export-interactions --store runs/state/users --output runs/stream.parquet
 
   The service of the last demo again, with its user state:
     recommender serve    --config runs/demo/serve.toml
@@ -45,7 +49,8 @@ FILES
   REPORT/report.json      Recall, NDCG and MRR at every dim beside the baselines
   events.jsonl            one event a line; event_id may be left out, with it a repeat is dropped:
     {\"user_id\":\"u1\",\"item_id\":\"260\",\"timestamp_ms\":1700000000000,\"event_id\":\"e1\"}
-  STORE.redb              user state; one process at a time has it open
+  STORE/                  user state, a folder; one process at a time has it open
+  LOG/                    an event log: what stands in for a broker on one machine
 
 EXIT CODES
   0    done, or the reader of stdout went away
@@ -87,8 +92,10 @@ pub(crate) enum Verb {
     Evaluate(EvaluateArgs),
     /// Serve recommendations over HTTP at any trained dim.
     Serve(ServeArgs),
-    /// Load a file of events into the user state store.
+    /// Load events into the user state store: from a file, a Kafka topic or a log.
     Ingest(IngestArgs),
+    /// Write the histories of a user state store as a table that `build` reads.
+    ExportInteractions(ExportArgs),
     /// Build, train, compare and serve the sample, in one command.
     Demo(DemoArgs),
     /// Print the completion script of a shell.
@@ -179,26 +186,86 @@ pub(crate) struct ServeArgs {
     /// The Bundle to serve, in place of the config's.
     #[arg(long, value_name = "DIR", env = "RECOMMENDER_BUNDLE")]
     pub(crate) bundle: Option<PathBuf>,
+    /// Stream config (TOML): apply its topic or log to the service's user state while serving. Its
+    /// [state] is not read.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stream: Option<PathBuf>,
     /// Address and port to listen on, in place of the config's; port 0 picks a free one.
     #[arg(long, value_name = "ADDRESS:PORT", env = "RECOMMENDER_BIND")]
     pub(crate) bind: Option<SocketAddr>,
 }
 
-/// Arguments of `ingest`.
+/// Arguments of `ingest`: a file and a store, or a config of a stream.
 #[derive(Debug, Args)]
 pub(crate) struct IngestArgs {
+    /// Stream config (TOML): read a Kafka topic or a log on this machine, until stopped.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["events", "store", "max_history", "format"])]
+    pub(crate) config: Option<PathBuf>,
     /// Events, one JSON object a line.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) events: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "config", requires = "store")]
+    pub(crate) events: Option<PathBuf>,
     /// The user state store; it is made if absent, and no service may have it open.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) store: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "config")]
+    pub(crate) store: Option<PathBuf>,
     /// Newest events kept for a user, from 1 to 10000.
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) max_history: usize,
-    /// Only check every line; nothing is written.
+    /// Format of the file's lines.
+    #[arg(long, value_enum, default_value_t = FormatName::Native)]
+    pub(crate) format: FormatName,
+    /// Only check every line or message and say what would be refused; nothing is written.
     #[arg(long)]
     pub(crate) validate: bool,
+    /// With --config: stop when everything that was there at the start is applied.
+    #[arg(long, requires = "config", conflicts_with = "validate")]
+    pub(crate) until_end: bool,
+    /// With --config: send the dead letters that are valid now back to the topic or log, and stop.
+    #[arg(long, requires = "config", conflicts_with_all = ["validate", "until_end"])]
+    pub(crate) redrive: bool,
+}
+
+/// A format of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatName {
+    /// This project's events, bare or in a CloudEvents envelope.
+    Native,
+    /// Segment `track` calls.
+    Segment,
+    /// Snowplow enriched events as JSON.
+    Snowplow,
+    /// Google Analytics 4 Measurement Protocol bodies.
+    Ga4,
+    /// gorse feedback.
+    Gorse,
+    /// metarank events.
+    Metarank,
+}
+
+impl From<FormatName> for pipeline::stream::Format {
+    fn from(name: FormatName) -> pipeline::stream::Format {
+        match name {
+            FormatName::Native => pipeline::stream::Format::Native,
+            FormatName::Segment => pipeline::stream::Format::Segment,
+            FormatName::Snowplow => pipeline::stream::Format::Snowplow,
+            FormatName::Ga4 => pipeline::stream::Format::Ga4,
+            FormatName::Gorse => pipeline::stream::Format::Gorse,
+            FormatName::Metarank => pipeline::stream::Format::Metarank,
+        }
+    }
+}
+
+/// Arguments of `export-interactions`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The user state store; no service may have it open.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: PathBuf,
+    /// The Parquet table to write: user, item, timestamp_ms. A build reads it as a table.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Newest events written for a user, from 1 to 10000.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) max_history: usize,
 }
 
 /// Arguments of `demo`.

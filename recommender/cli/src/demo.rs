@@ -78,7 +78,7 @@ impl Places {
             root: root.to_path_buf(),
             snapshot: root.join("snapshot"),
             bundle: root.join("bundle"),
-            state: root.join("demo-state.redb"),
+            state: root.join("demo-state"),
             tiers: root.join("demo-tiers.json"),
             serve_config: root.join("serve.toml"),
         }
@@ -88,12 +88,11 @@ impl Places {
     fn clear(&self) -> anyhow::Result<()> {
         let shown = self.root.display();
         std::fs::create_dir_all(&self.root).map_err(|error| bad_input(format!("--output {shown}: {error}")))?;
-        for left in [&self.state, &self.tiers] {
-            match std::fs::remove_file(left) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("removing {}", left.display()));
-                }
-                _ => {}
+        let state = std::fs::remove_dir_all(&self.state).map_err(|error| (&self.state, error));
+        let tiers = std::fs::remove_file(&self.tiers).map_err(|error| (&self.tiers, error));
+        for (left, error) in [state, tiers].into_iter().filter_map(Result::err) {
+            if error.kind() != std::io::ErrorKind::NotFound {
+                return Err(error).with_context(|| format!("removing {}", left.display()));
             }
         }
         Ok(())
@@ -147,7 +146,7 @@ tiers_file = "demo-tiers.json"
 tier_header = "x-tier"
 
 [state]
-path = "demo-state.redb"
+path = "demo-state"
 max_history = {MAX_HISTORY}
 cache_mib = 64
 

@@ -92,6 +92,7 @@ fn is_library_refusal(error: &anyhow::Error) -> bool {
         cause.is::<BadInput>()
             || cause.is::<feature_store::StoreError>()
             || cause.is::<pipeline::BuildError>()
+            || cause.is::<pipeline::stream::StreamError>()
             || cause.is::<TrainError>()
             || cause.is::<fmrlrec::BundleError>()
             || cause.is::<retrieval::RetrievalError>()

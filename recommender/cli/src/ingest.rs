@@ -1,67 +1,88 @@
 //! `ingest`: a file of events -> user state store. The whole file is checked before the first event
-//! is applied, so a bad line leaves the store as it was.
+//! is applied, so a bad line leaves the store as it was. With a config the events come from a stream:
+//! see `ingest_stream.rs`.
 
 use crate::arguments::IngestArgs;
 use crate::failure::bad_input;
 use crate::output::{say, thousands};
 use crate::progress::Progress;
-use feature_store::{Applied, Event, UserStateStore};
+use feature_store::{BatchOutcome, StreamEvent, UserStateStore};
+use pipeline::stream::{Decoder, decoder};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
-/// Longest line accepted, in bytes: an event's keys have at most 256 each.
-const MAX_LINE_BYTES: u64 = 16 * 1024;
+/// Longest line accepted, in bytes: an item's text may have 16 KiB, escaped more.
+const MAX_LINE_BYTES: u64 = 128 * 1024;
 /// Events in one durable transaction: bounds memory, and one sync serves many events.
 const BATCH_EVENTS: usize = 4096;
 
 /// Checks every line, then applies the events unless only a check was asked for.
 pub(crate) fn run(args: &IngestArgs) -> anyhow::Result<()> {
+    match (&args.config, &args.events, &args.store) {
+        (Some(config), None, None) => crate::ingest_stream::run(config, args),
+        (None, Some(events), Some(store)) => run_file(args, events, store),
+        _ => Err(bad_input("ingest takes either --config FILE, or --events FILE and --store DIR; name one of the two")),
+    }
+}
+
+fn run_file(args: &IngestArgs, path: &Path, store: &Path) -> anyhow::Result<()> {
     let mut progress = Progress::new();
-    let shown = args.events.display();
-    let events = for_each_event(&args.events, |number, _| {
+    let shown = path.display();
+    let decoder = decoder(args.format.into());
+    let lines = for_each_line(path, &*decoder, |number, _| {
         tick(&mut progress, "check events", number);
         Ok(())
     })?;
-    progress.update("check events", events, events);
+    progress.update("check events", lines, lines);
     progress.finish();
     if args.validate {
-        return say(&format!("{shown}: {} events, every line is valid; nothing was written", thousands(events)));
+        return say(&format!("{shown}: {} events, every line is valid; nothing was written", thousands(lines)));
     }
-    let store = UserStateStore::open(&args.store, args.max_history)?;
-    let done = apply(&args.events, &store, &mut progress)?;
+    let store_path = store;
+    let store = UserStateStore::open(store, args.max_history)?;
+    let done = apply(path, &*decoder, &store, &mut progress)?;
     say(&format!(
         "{shown}: {} events applied, {} dropped as already there; {} holds {} users",
         thousands(done.applied as u64),
         thousands(done.duplicates as u64),
-        args.store.display(),
+        store_path.display(),
         thousands(store.users()?),
     ))
 }
 
-fn apply(path: &Path, store: &UserStateStore, progress: &mut Progress) -> anyhow::Result<Applied> {
-    let mut total = Applied { applied: 0, duplicates: 0 };
-    let mut batch: Vec<Event> = Vec::with_capacity(BATCH_EVENTS);
-    let mut flush = |batch: &mut Vec<Event>| -> anyhow::Result<()> {
-        let done = store.append(batch)?;
-        total.applied += done.applied;
+fn apply(
+    path: &Path,
+    decoder: &dyn Decoder,
+    store: &UserStateStore,
+    progress: &mut Progress,
+) -> anyhow::Result<BatchOutcome> {
+    let mut total = BatchOutcome::default();
+    let mut batch: Vec<StreamEvent> = Vec::with_capacity(BATCH_EVENTS);
+    let mut flush = |batch: &mut Vec<StreamEvent>| -> anyhow::Result<()> {
+        let done = store.record(batch)?;
+        total.applied += done.applied + done.users_deleted + done.items_changed;
         total.duplicates += done.duplicates;
         batch.clear();
         Ok(())
     };
-    for_each_event(path, |number, event| {
-        batch.push(event);
+    for_each_line(path, decoder, |number, events| {
+        batch.extend(events);
         tick(progress, "apply events", number);
-        if batch.len() == BATCH_EVENTS { flush(&mut batch) } else { Ok(()) }
+        if batch.len() >= BATCH_EVENTS { flush(&mut batch) } else { Ok(()) }
     })?;
     flush(&mut batch)?;
     progress.finish();
     Ok(total)
 }
 
-/// Calls `each` with the number of every event and the event; blank lines are skipped.
-/// Returns how many events there were.
-fn for_each_event(path: &Path, mut each: impl FnMut(u64, Event) -> anyhow::Result<()>) -> anyhow::Result<u64> {
+/// Calls `each` with every line's place among those that are not blank, and its events. Returns how
+/// many such lines there were.
+fn for_each_line(
+    path: &Path,
+    decoder: &dyn Decoder,
+    mut each: impl FnMut(u64, Vec<StreamEvent>) -> anyhow::Result<()>,
+) -> anyhow::Result<u64> {
     let shown = path.display();
     let refuse = |error: std::io::Error| bad_input(format!("events file {shown}: {error}"));
     let mut reader = BufReader::new(File::open(path).map_err(refuse)?);
@@ -82,9 +103,9 @@ fn for_each_event(path: &Path, mut each: impl FnMut(u64, Event) -> anyhow::Resul
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let event = parse(&line).map_err(|reason| bad_input(format!("{shown} line {number}: {reason}")))?;
+        let found = parse(decoder, &line).map_err(|reason| bad_input(format!("{shown} line {number}: {reason}")))?;
         events += 1;
-        each(events, event)?;
+        each(events, found)?;
     }
     if events == 0 {
         return Err(bad_input(format!("{shown} holds no event; give one JSON object a line")));
@@ -92,16 +113,10 @@ fn for_each_event(path: &Path, mut each: impl FnMut(u64, Event) -> anyhow::Resul
     Ok(events)
 }
 
-/// One line as an event, or the reason why not with the field's name.
-fn parse(line: &[u8]) -> Result<Event, String> {
-    let event: Event = serde_json::from_slice(line).map_err(|error| {
-        // serde_json counts lines inside what it was given, which is always 1 here.
-        let text = error.to_string();
-        let text = text.split(" at line 1 column").next().unwrap_or_default();
-        format!("column {}: {text}", error.column())
-    })?;
-    event.validate().map_err(|error| error.to_string())?;
-    Ok(event)
+/// The events of one line, or the reason why not with the field's name.
+fn parse(decoder: &dyn Decoder, line: &[u8]) -> Result<Vec<StreamEvent>, String> {
+    // JSON counts lines inside what it was given, which is always 1 here.
+    decoder.decode(line).map_err(|reject| reject.to_string().replace("line 1 column", "column"))
 }
 
 /// A bar moves every thousand events: drawing costs more than parsing.
@@ -114,13 +129,15 @@ fn tick(progress: &mut Progress, stage: &str, events: u64) {
 #[cfg(test)]
 mod tests {
     use super::parse;
+    use pipeline::stream::{Format, decoder};
 
     #[test]
     fn a_bad_line_names_the_field() {
+        let native = decoder(Format::Native);
         let check = |line: &str, part: &str| {
-            let reason = parse(line.as_bytes()).unwrap_err();
+            let reason = parse(&*native, line.as_bytes()).unwrap_err();
             assert!(reason.contains(part), "{reason:?} lacks {part:?}");
-            assert!(!reason.contains("at line"), "{reason:?}");
+            assert!(!reason.contains("line"), "{reason:?}");
         };
         check(r#"{"item_id":"1","timestamp_ms":5}"#, "user_id");
         check(r#"{"user_id":"u","item_id":1,"timestamp_ms":5}"#, "integer `1`, expected a string");
@@ -129,6 +146,6 @@ mod tests {
         check(r#"{"user_id":"","item_id":"1","timestamp_ms":5}"#, "user_id");
         check(r#"{"user_id":"u""#, "column 14");
         check("[1]", "column");
-        parse(br#"{"user_id":"u","item_id":"1","timestamp_ms":5}"#).unwrap();
+        parse(&*native, br#"{"user_id":"u","item_id":"1","timestamp_ms":5}"#).unwrap();
     }
 }

@@ -10,8 +10,10 @@ mod completions;
 mod config;
 mod demo;
 mod evaluate;
+mod export;
 mod failure;
 mod ingest;
+mod ingest_stream;
 mod interrupt;
 mod output;
 mod progress;
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Verb::Evaluate(args) => evaluate::run(&args),
         Verb::Serve(args) => serve::run(&args),
         Verb::Ingest(args) => ingest::run(&args),
+        Verb::ExportInteractions(args) => export::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Completions(args) => completions::run(&args),
     };

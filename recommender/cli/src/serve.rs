@@ -23,6 +23,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let bundle = open_bundle(&config.bundle)?;
     config.validate(bundle.dims()).with_context(|| format!("config {}", args.config.display()))?;
     let store = UserStateStore::open(&config.state.path, config.state.max_history)?;
+    let stream = args.stream.as_deref().map(|path| crate::ingest_stream::read(path)).transpose()?;
     let listener = listen(&config.bind, "--bind ADDRESS:PORT")?;
     let interrupt = Interrupt::install(PROMISE)?;
     say(&format!(
@@ -31,7 +32,10 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         bundle.id(),
         bundle.dims(),
     ))?;
-    serve(listener, config, bundle, store, &interrupt)
+    // The consumer shares the store, so what it applies moves the next recommendation.
+    let consumer = stream.map(|stream| crate::ingest_stream::spawn(stream, store.clone(), interrupt.clone()));
+    serve(listener, config, bundle, store, &interrupt)?;
+    consumer.map_or(Ok(()), crate::ingest_stream::join)
 }
 
 /// Serves until the user asks to stop and the requests under way are answered.

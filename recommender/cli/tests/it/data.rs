@@ -56,7 +56,7 @@ impl Data {
 
     /// The user state that the serve config names.
     pub(crate) fn state(&self) -> PathBuf {
-        self.path("state/users.redb")
+        self.path("state/users")
     }
 
     /// A Snapshot of the data.
@@ -205,7 +205,7 @@ tiers_file = "state/tiers.json"
 tier_header = "x-tier"
 
 [state]
-path = "state/users.redb"
+path = "state/users"
 max_history = 50
 cache_mib = 1
 

@@ -2,7 +2,8 @@
 
 use crate::program::{refuse_usage, run, succeed};
 
-const VERBS: [&str; 7] = ["build", "train", "evaluate", "serve", "ingest", "demo", "completions"];
+const VERBS: [&str; 8] =
+    ["build", "train", "evaluate", "serve", "ingest", "export-interactions", "demo", "completions"];
 
 #[test]
 fn the_manual_names_the_flow_the_verbs_and_the_exit_codes() {
@@ -33,8 +34,10 @@ fn each_verb_explains_its_flags() {
     check("build", &["--config <FILE>", "--output <DIR>"]);
     check("train", &["--config <FILE>", "--snapshot <DIR>", "--output <DIR>", "--resume"]);
     check("evaluate", &["--bundle <DIR>", "--snapshot <DIR>", "--split <SPLIT>", "--output <DIR>", "validation"]);
-    check("serve", &["--config <FILE>", "--bundle <DIR>", "--bind <ADDRESS:PORT>"]);
-    check("ingest", &["--events <FILE>", "--store <FILE>", "--max-history <N>", "--validate"]);
+    check("serve", &["--config <FILE>", "--bundle <DIR>", "--bind <ADDRESS:PORT>", "--stream <FILE>"]);
+    check("ingest", &["--events <FILE>", "--store <DIR>", "--max-history <N>", "--validate", "--format <FORMAT>"]);
+    check("ingest", &["--config <FILE>", "--until-end", "--redrive", "metarank"]);
+    check("export-interactions", &["--store <DIR>", "--output <FILE>", "--max-history <N>"]);
     check("demo", &["--output <DIR>", "--port <PORT>", "runs/demo", "8080"]);
     check("completions", &["bash", "zsh", "fish"]);
 }

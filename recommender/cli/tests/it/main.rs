@@ -12,3 +12,4 @@ mod inputs;
 mod interrupt;
 mod notebook;
 mod program;
+mod stream;

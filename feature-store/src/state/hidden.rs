@@ -1,0 +1,78 @@
+//! Hidden state of a user: a cache of what a model made of the history, so that an event costs one
+//! step. It lies in a row of its own, so that an event does not rewrite it, and it names the Bundle
+//! that made it and the revision of the history it stands for: after a model swap or a late event
+//! it is seen to be stale. The history is the truth; losing this row costs time only.
+
+use super::codec::{Reader, put_text, put_u64};
+use super::users::Revision;
+use super::{Inner, UserStateStore};
+use crate::StoreError;
+use fjall::Readable as _;
+
+/// Largest hidden state accepted, in bytes.
+pub const MAX_HIDDEN_BYTES: usize = 1 << 20;
+const VERSION: u8 = 1;
+
+/// A model's hidden state after a history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HiddenState {
+    /// Id of the Bundle that made it.
+    pub bundle_id: String,
+    /// The history it stands for.
+    pub revision: Revision,
+    /// The state, in a layout that the Bundle's program knows.
+    pub bytes: Vec<u8>,
+}
+
+impl HiddenState {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        put_text(&mut out, &self.bundle_id);
+        put_u64(&mut out, self.revision.created);
+        put_u64(&mut out, self.revision.events);
+        out.extend_from_slice(&self.bytes);
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<HiddenState> {
+        let mut reader = Reader::new(bytes);
+        if reader.u8()? != VERSION {
+            return None;
+        }
+        let bundle_id = reader.text()?.to_owned();
+        let revision = Revision { created: reader.u64()?, events: reader.u64()? };
+        Some(HiddenState { bundle_id, revision, bytes: reader.rest().to_vec() })
+    }
+}
+
+impl UserStateStore {
+    /// Keeps a hidden state if the user's history is still at its revision; false if it is not, or
+    /// the user is gone. Not synced to disk: a crash may lose it.
+    ///
+    /// # Errors
+    /// The state is larger than [`MAX_HIDDEN_BYTES`], or the database's failure.
+    pub fn put_hidden(&self, user_id: &str, state: &HiddenState) -> Result<bool, StoreError> {
+        if state.bytes.len() > MAX_HIDDEN_BYTES {
+            return Err(StoreError::invalid(
+                "hidden state",
+                format!("has {} bytes; at most {MAX_HIDDEN_BYTES} are kept", state.bytes.len()),
+            ));
+        }
+        let inner = &self.inner;
+        let _writing = inner.lock();
+        let current = inner.head(user_id)?.map(|head| head.revision());
+        if current != Some(state.revision) {
+            return Ok(false);
+        }
+        inner.hidden.insert(user_id, state.encode()).map_err(|error| inner.failure(&error))?;
+        Ok(true)
+    }
+}
+
+impl Inner {
+    /// The stored state, whatever it stands for; one of another layout reads as none.
+    pub(super) fn hidden_at(&self, snapshot: &fjall::Snapshot, user: &str) -> Result<Option<HiddenState>, StoreError> {
+        let bytes = snapshot.get(&self.hidden, user).map_err(|error| self.failure(&error))?;
+        Ok(bytes.and_then(|bytes| HiddenState::decode(&bytes)))
+    }
+}

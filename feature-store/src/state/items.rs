@@ -1,0 +1,108 @@
+//! What a stream has said about items: their title and text for the next build, and which of them
+//! must not be recommended.
+//!
+//! Title and text are those of the latest upsert; an item is shown or hidden as the latest change
+//! says. Latest means by the event's own time, so it does not matter in which order changes arrive;
+//! of changes of one time, a hide wins over an expiry, and that over an upsert.
+
+use super::UserStateStore;
+use crate::{StoreError, StreamEvent};
+use serde::{Deserialize, Serialize};
+
+/// The state of one item, as stored (JSON, key: the item's key).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemState {
+    /// Title, text and time of the latest upsert.
+    document: Option<(i64, String, Option<String>)>,
+    /// Time of the latest change of visibility, its rank among those of one time, and from when on
+    /// the item is hidden; never if that is absent.
+    visibility: (i64, u8, Option<i64>),
+}
+
+impl ItemState {
+    /// Title of the latest upsert.
+    pub fn title(&self) -> Option<&str> {
+        self.document.as_ref().map(|(_, title, _)| title.as_str())
+    }
+
+    /// Text of the latest upsert.
+    pub fn text(&self) -> Option<&str> {
+        self.document.as_ref().and_then(|(_, _, text)| text.as_deref())
+    }
+
+    /// Whether the item must not be recommended at `now_ms`.
+    pub fn hidden_at(&self, now_ms: i64) -> bool {
+        self.visibility.2.is_some_and(|from_ms| from_ms <= now_ms)
+    }
+
+    /// Takes in a change of the item; other events are none.
+    pub(super) fn change(&mut self, event: &StreamEvent) {
+        let visibility = match event {
+            StreamEvent::ItemUpsert { timestamp_ms, title, text, .. } => {
+                self.document = self.document.take().max(Some((*timestamp_ms, title.clone(), text.clone())));
+                (*timestamp_ms, 1, None)
+            }
+            StreamEvent::ItemExpire { timestamp_ms, expires_at_ms, .. } => (*timestamp_ms, 2, Some(*expires_at_ms)),
+            StreamEvent::ItemHide { timestamp_ms, .. } => (*timestamp_ms, 3, Some(i64::MIN)),
+            StreamEvent::Interaction(_) | StreamEvent::UserDelete { .. } => return,
+        };
+        self.visibility = self.visibility.max(visibility);
+    }
+}
+
+impl UserStateStore {
+    /// Keys of the items that must not be recommended at `now_ms` (milliseconds since the Unix
+    /// epoch), in order. Reads every item that a stream has changed: keep the answer and ask again
+    /// when [`UserStateStore::items_generation`] or the time has moved.
+    ///
+    /// # Errors
+    /// The database's failure, or a record that is unreadable.
+    pub fn hidden_items(&self, now_ms: i64) -> Result<Vec<String>, StoreError> {
+        let mut hidden = Vec::new();
+        self.for_each_item(|item, state| {
+            if state.hidden_at(now_ms) {
+                hidden.push(item.to_owned());
+            }
+        })?;
+        Ok(hidden)
+    }
+
+    /// Calls `each` with every item that a stream has changed, in order of its key.
+    ///
+    /// # Errors
+    /// As [`UserStateStore::hidden_items`].
+    pub fn for_each_item(&self, mut each: impl FnMut(&str, &ItemState)) -> Result<(), StoreError> {
+        let inner = &self.inner;
+        for row in inner.items.iter() {
+            let (key, value) = row.into_inner().map_err(|error| inner.failure(&error))?;
+            let item = std::str::from_utf8(&key).map_err(|_| inner.damaged("an item's key"))?;
+            each(item, &decode(&value).ok_or_else(|| inner.damaged(&format!("the state of item {item:?}")))?);
+        }
+        Ok(())
+    }
+
+    /// What a stream has said about one item; `None` if nothing.
+    ///
+    /// # Errors
+    /// As [`UserStateStore::hidden_items`].
+    pub fn item(&self, item_id: &str) -> Result<Option<ItemState>, StoreError> {
+        self.inner.item(item_id)
+    }
+}
+
+impl super::Inner {
+    pub(super) fn item(&self, item_id: &str) -> Result<Option<ItemState>, StoreError> {
+        let bytes = self.items.get(item_id).map_err(|error| self.failure(&error))?;
+        bytes
+            .map(|bytes| decode(&bytes).ok_or_else(|| self.damaged(&format!("the state of item {item_id:?}"))))
+            .transpose()
+    }
+}
+
+pub(super) fn encode(state: &ItemState) -> Vec<u8> {
+    serde_json::to_vec(state).expect("numbers and text are always JSON")
+}
+
+fn decode(bytes: &[u8]) -> Option<ItemState> {
+    serde_json::from_slice(bytes).ok()
+}

@@ -1,0 +1,101 @@
+//! Long histories: blocks, late events and deletions against the obvious implementation.
+
+use feature_store::{Event, HiddenState, HistoryEntry, UserStateStore};
+use proptest::prelude::*;
+
+fn event(item: usize, timestamp_ms: i64) -> Event {
+    Event { user_id: "u".into(), item_id: item.to_string(), timestamp_ms, event_id: None }
+}
+
+/// What the rules say, the slow way.
+#[derive(Default)]
+struct Plain(Vec<HistoryEntry>);
+
+impl Plain {
+    fn add(&mut self, event: &Event) {
+        let at = self.0.partition_point(|entry| entry.timestamp_ms <= event.timestamp_ms);
+        self.0.insert(at, HistoryEntry { item_id: event.item_id.clone(), timestamp_ms: event.timestamp_ms });
+    }
+
+    fn newest(&self, most: usize) -> &[HistoryEntry] {
+        &self.0[self.0.len().saturating_sub(most)..]
+    }
+}
+
+/// A walk in time: mostly forward, now and then far back.
+fn steps() -> impl Strategy<Value = Vec<i64>> {
+    let step = prop_oneof![12 => 0_i64..5, 1 => -8_i64..0, 1 => -600_i64..0];
+    prop::collection::vec(step, 1..400)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn histories_are_those_of_the_obvious_implementation(steps in steps(), bound in 1_usize..300, call in 1_usize..90, deleted_at in prop::option::of(0_usize..400)) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let store = UserStateStore::open(&path, bound).unwrap();
+        let (mut plain, mut now_ms) = (Plain::default(), 10_000_i64);
+        let events: Vec<Event> = steps.iter().enumerate().map(|(item, step)| {
+            now_ms = (now_ms + step).max(0);
+            event(item, now_ms)
+        }).collect();
+        for (call, events) in events.chunks(call).enumerate() {
+            if deleted_at == Some(call) {
+                prop_assert_eq!(store.delete("u").unwrap(), !plain.0.is_empty());
+                plain = Plain::default();
+            }
+            store.append(events).unwrap();
+            events.iter().for_each(|event| plain.add(event));
+            let found = store.history("u").unwrap();
+            prop_assert_eq!(&found[..], plain.newest(bound));
+        }
+        drop(store);
+        prop_assert_eq!(&UserStateStore::open(&path, bound).unwrap().history("u").unwrap()[..], plain.newest(bound));
+    }
+}
+
+#[test]
+fn a_history_of_ten_thousand_is_kept_whole_and_read_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = UserStateStore::open(&dir.path().join("state"), 10_000).unwrap();
+    let events: Vec<Event> = (0..10_100).map(|item| event(item, item as i64)).collect();
+    for part in events.chunks(1000) {
+        store.append(part).unwrap();
+    }
+    let history = store.history("u").unwrap();
+    assert_eq!((history.len(), history[0].item_id.as_str()), (10_000, "100"));
+    assert!(history.windows(2).all(|pair| pair[0].timestamp_ms < pair[1].timestamp_ms));
+    assert!(store.delete("u").unwrap());
+    assert!(store.history("u").unwrap().is_empty() && store.users().unwrap() == 0);
+}
+
+#[test]
+fn a_hidden_state_is_kept_for_the_revision_it_was_made_of_and_for_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = UserStateStore::open(&dir.path().join("state"), 50).unwrap();
+    store.append(&[event(1, 10)]).unwrap();
+    let first = store.user("u").unwrap().unwrap();
+    let state = HiddenState { bundle_id: "b1".into(), revision: first.revision, bytes: vec![1, 2, 3] };
+    assert!(store.put_hidden("u", &state).unwrap());
+    assert!(!store.put_hidden("nobody", &state).unwrap());
+
+    store.append(&[event(2, 20)]).unwrap();
+    let second = store.user("u").unwrap().unwrap();
+    assert_eq!(second.hidden.as_ref(), Some(&state), "it stays until a newer one replaces it");
+    assert_eq!(second.revision.events - state.revision.events, 1, "one step brings it up to date");
+    assert_eq!(second.reordered_at, 0);
+    assert!(!store.put_hidden("u", &state).unwrap(), "a state of an older revision is refused");
+
+    store.append(&[event(3, 5)]).unwrap();
+    let third = store.user("u").unwrap().unwrap();
+    assert_eq!(third.reordered_at, third.revision.events, "after a late event no step helps");
+
+    store.delete("u").unwrap();
+    store.append(&[event(1, 10)]).unwrap();
+    let again = store.user("u").unwrap().unwrap();
+    assert_eq!(again.hidden, None, "deletion removes it");
+    assert!(!store.put_hidden("u", &state).unwrap(), "another user of the same name is another");
+    assert!(store.put_hidden("u", &HiddenState { bytes: vec![0; (1 << 20) + 1], ..state }).is_err());
+}

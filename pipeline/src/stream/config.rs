@@ -1,0 +1,199 @@
+//! The configuration of a stream, as TOML. Every value is stated; a key that is not known is an
+//! error. pipeline/configs/stream-kafka.toml and stream-log.toml are the commented examples.
+
+use super::StreamError;
+use super::decode::Format;
+use super::log::LogLimits;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Most messages a batch may be told to hold.
+const MAX_BATCH: usize = 100_000;
+/// Longest wait for a batch to fill, in milliseconds.
+const MAX_WAIT_MS: u64 = 10_000;
+/// Most memory for messages fetched ahead, in KiB.
+const MAX_QUEUE_KIB: u32 = 1 << 20;
+
+/// What to read, how to understand it, and where to keep the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamConfig {
+    /// Format of the messages.
+    pub format: Format,
+    /// Where a source starts of which nothing was applied yet.
+    pub start: Start,
+    /// How messages are gathered into one durable write.
+    pub batch: BatchConfig,
+    /// The user state store.
+    pub state: StateConfig,
+    /// Read from a topic. Exactly one of `kafka` and `log` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<KafkaConfig>,
+    /// Read from a log on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogConfig>,
+}
+
+/// Where to start when no position is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// With the oldest message there is.
+    Earliest,
+    /// With the first message that comes after the start.
+    Latest,
+    /// With the first message taken at or after this time, in milliseconds since the Unix epoch.
+    TimestampMs(i64),
+    /// With the first message of the last so many seconds.
+    LastS(u64),
+}
+
+/// How messages are gathered: a batch is written when it is full or its time is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchConfig {
+    /// Most messages of a batch.
+    pub max_messages: usize,
+    /// Longest time from a batch's first message to its write, in milliseconds.
+    pub max_wait_ms: u64,
+}
+
+/// The embedded user state store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateConfig {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Newest events kept for a user.
+    pub max_history: usize,
+}
+
+/// A topic of a Kafka cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// Addresses of brokers to start from, with commas between them.
+    pub brokers: String,
+    /// The topic. What is refused goes to `TOPIC.dlq`.
+    pub topic: String,
+    /// The consumer group.
+    pub group: String,
+    /// Name under which positions of this topic are kept. Change it when the topic was removed and
+    /// made again, or when another cluster takes over: offsets of the two have nothing in common.
+    pub source: String,
+    /// Most memory for messages fetched ahead of the store, in KiB.
+    pub queue_kib: u32,
+    /// Longest silence of a consumer before the group takes its partitions away, in milliseconds.
+    pub session_timeout_ms: u32,
+    /// Further librdkafka properties, such as `security.protocol` and `sasl.username`.
+    #[serde(default)]
+    pub properties: BTreeMap<String, String>,
+}
+
+/// A log on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// Its folder. What is refused goes to a log in `DIR.dlq`.
+    pub dir: PathBuf,
+    /// Bytes after which a new segment is begun.
+    pub segment_bytes: u64,
+    /// Segments kept; past that the oldest goes, read or not.
+    pub max_segments: usize,
+}
+
+/// Properties that this program sets itself: exactly-once rests on them.
+const OWN_PROPERTIES: [&str; 9] = [
+    "bootstrap.servers",
+    "group.id",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "auto.offset.reset",
+    "enable.partition.eof",
+    "queued.max.messages.kbytes",
+    "session.timeout.ms",
+    "acks",
+];
+
+impl StreamConfig {
+    /// Checks what types cannot say.
+    ///
+    /// # Errors
+    /// The first broken rule, with the field, its value and the way out.
+    pub fn validate(&self) -> Result<(), StreamError> {
+        in_range("batch.max_messages", self.batch.max_messages as u64, MAX_BATCH as u64)?;
+        in_range("batch.max_wait_ms", self.batch.max_wait_ms, MAX_WAIT_MS)?;
+        if let Start::TimestampMs(time_ms) = self.start
+            && time_ms < 0
+        {
+            return Err(StreamError::config("start", format!("{time_ms} ms is before 1970")));
+        }
+        match (&self.kafka, &self.log) {
+            (Some(kafka), None) => kafka.validate(),
+            (None, Some(log)) => {
+                in_range("log.segment_bytes", log.segment_bytes, 1 << 40)?;
+                in_range("log.max_segments", log.max_segments as u64, 1_000_000)
+            }
+            _ => Err(StreamError::config("kafka, log", "give exactly one of the two: the source of the stream")),
+        }
+    }
+}
+
+impl KafkaConfig {
+    fn validate(&self) -> Result<(), StreamError> {
+        for (field, value) in [
+            ("kafka.brokers", &self.brokers),
+            ("kafka.topic", &self.topic),
+            ("kafka.group", &self.group),
+            ("kafka.source", &self.source),
+        ] {
+            if value.is_empty() || value.len() > 1024 {
+                return Err(StreamError::config(field, format!("has {} bytes; give 1 to 1024", value.len())));
+            }
+        }
+        in_range("kafka.queue_kib", u64::from(self.queue_kib), u64::from(MAX_QUEUE_KIB))?;
+        in_range("kafka.session_timeout_ms", u64::from(self.session_timeout_ms), 300_000)?;
+        for own in OWN_PROPERTIES {
+            if self.properties.contains_key(own) {
+                let reason = format!("sets {own:?}, which this program sets itself; leave it out");
+                return Err(StreamError::config("kafka.properties", reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Name of the topic of refused messages.
+    pub fn dlq(&self) -> String {
+        format!("{}.dlq", self.topic)
+    }
+}
+
+impl LogConfig {
+    /// Folder of the log of refused messages.
+    pub fn dlq(&self) -> PathBuf {
+        let mut name = self.dir.clone().into_os_string();
+        name.push(".dlq");
+        PathBuf::from(name)
+    }
+
+    /// The log's sizes.
+    pub fn limits(&self) -> LogLimits {
+        LogLimits { segment_bytes: self.segment_bytes, max_segments: self.max_segments }
+    }
+}
+
+impl BatchConfig {
+    /// The wait as a duration.
+    pub fn max_wait(&self) -> Duration {
+        Duration::from_millis(self.max_wait_ms)
+    }
+}
+
+fn in_range(field: &'static str, value: u64, most: u64) -> Result<(), StreamError> {
+    if (1..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(StreamError::config(field, format!("{value} is not in 1..={most}")))
+}

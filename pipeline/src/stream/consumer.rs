@@ -1,0 +1,129 @@
+//! The consumer: messages -> events -> user state, exactly once in effect.
+//!
+//! One loop on one thread: gather a batch, decode it, put what is refused aside, write the effects
+//! with the positions in one durable transaction, and only then tell the source. A crash between any
+//! two of these repeats work whose second time changes nothing. While a batch is being written no
+//! more than the source's bounded queue is read: that is the back-pressure.
+
+use super::StreamError;
+use super::config::BatchConfig;
+use super::decode::Decoder;
+use super::message::{Message, Outgoing, Sink, Source};
+use super::metrics::StreamMetrics;
+use feature_store::{SourceRecord, UserStateStore};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Longest time without looking whether to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What the loop works with.
+pub struct Consumer<'a> {
+    /// From bytes to events.
+    pub decoder: &'a dyn Decoder,
+    /// Where the effects go.
+    pub store: &'a UserStateStore,
+    /// How messages are gathered.
+    pub batch: BatchConfig,
+    /// What is counted.
+    pub metrics: &'a StreamMetrics,
+    /// Milliseconds since the Unix epoch; only for the numbers, no effect depends on it.
+    pub clock_ms: &'a dyn Fn() -> i64,
+}
+
+impl Consumer<'_> {
+    /// Runs until `stop` says so, or, with `until_end`, until what was there at the start is applied.
+    /// `dead_letters` takes what the decoder refuses.
+    ///
+    /// # Errors
+    /// The source, the store or the dead letters cannot go on. What was not applied is applied after
+    /// the next start.
+    pub fn run(
+        &self,
+        source: &mut dyn Source,
+        dead_letters: &mut dyn Sink,
+        until_end: bool,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), StreamError> {
+        let mut batch: Vec<Message> = Vec::new();
+        while !stop() {
+            self.gather(source, &mut batch, stop)?;
+            if !batch.is_empty() {
+                self.write(source, dead_letters, &batch)?;
+                batch.clear();
+            } else if until_end && source.at_end() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills a batch until it is full, or its time is up, or there is nothing to wait for.
+    fn gather(
+        &self,
+        source: &mut dyn Source,
+        batch: &mut Vec<Message>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), StreamError> {
+        source.poll(batch, self.batch.max_messages, LOOK_EVERY.min(self.batch.max_wait()))?;
+        let until = Instant::now() + self.batch.max_wait();
+        while !batch.is_empty() && batch.len() < self.batch.max_messages && !source.at_end() && !stop() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let most = self.batch.max_messages - batch.len();
+            source.poll(batch, most, left.min(LOOK_EVERY))?;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        source: &mut dyn Source,
+        dead_letters: &mut dyn Sink,
+        batch: &[Message],
+    ) -> Result<(), StreamError> {
+        let mut records = Vec::with_capacity(batch.len());
+        let mut refused = Vec::new();
+        let mut reached: BTreeMap<u32, u64> = BTreeMap::new();
+        let stored = self.store.positions(source.name())?;
+        for message in batch {
+            reached.insert(message.partition, message.offset);
+            // A replayed message has been put aside before.
+            let replayed = stored.get(&message.partition).is_some_and(|position| message.offset <= *position);
+            let events = match self.decoder.decode(&message.payload) {
+                Ok(events) => events,
+                Err(_) if replayed => Vec::new(),
+                Err(reject) => {
+                    refused.push(dead_letter(source.name(), message, &reject.to_string()));
+                    Vec::new()
+                }
+            };
+            records.push(SourceRecord { partition: message.partition, offset: message.offset, events });
+        }
+        if !refused.is_empty() {
+            dead_letters.put(&refused)?;
+        }
+        let outcome = self.store.apply(source.name(), &records)?;
+        self.metrics.wrote(outcome, batch.len(), refused.len());
+        source.applied(&reached)?;
+        let oldest_ms = batch.iter().filter_map(|message| message.taken_ms).min();
+        self.metrics.durable((self.clock_ms)(), oldest_ms, source.lag(), source.rebalances());
+        Ok(())
+    }
+}
+
+/// Header of a dead letter that says why it lies there.
+pub(super) const REASON_HEADER: &str = "reason";
+/// All headers that a dead letter gets: where it came from, and why it lies there.
+pub(super) const LETTER_HEADERS: [&str; 4] = ["source", "partition", "offset", REASON_HEADER];
+
+/// The original bytes, key and headers, with where they were and why they were refused.
+fn dead_letter(source: &str, message: &Message, reason: &str) -> Outgoing {
+    let mut headers = message.headers.clone();
+    headers.retain(|(name, _)| !LETTER_HEADERS.contains(&name.as_str()));
+    let values = [source.to_owned(), message.partition.to_string(), message.offset.to_string(), reason.to_owned()];
+    headers.extend(LETTER_HEADERS.into_iter().map(str::to_owned).zip(values.map(String::into_bytes)));
+    Outgoing { key: message.key.clone(), payload: message.payload.clone(), headers }
+}

@@ -1,0 +1,61 @@
+//! Why a stream stopped: one sentence with the file, topic or value and the way out.
+
+use std::path::{Path, PathBuf};
+
+/// Why streaming was refused or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The operating system refused.
+    #[error("{path}: {source}", path = .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A log's file is not what its name says.
+    #[error("{path}: {reason}", path = .path.display())]
+    Log {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was found and the way out.
+        reason: String,
+    },
+    /// A value of the configuration breaks a rule.
+    #[error("config {field}: {reason}")]
+    Config {
+        /// The field's name.
+        field: &'static str,
+        /// The value, the rule, and the way out.
+        reason: String,
+    },
+    /// The broker or the client library refused.
+    #[error("kafka {what}: {reason}")]
+    Kafka {
+        /// Topic, partition or action.
+        what: String,
+        /// The library's reason and the way out.
+        reason: String,
+    },
+    /// The user state store refused.
+    #[error(transparent)]
+    Store(#[from] feature_store::StoreError),
+}
+
+impl StreamError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> StreamError + '_ {
+        move |source| StreamError::Io { path: path.to_path_buf(), source }
+    }
+
+    pub(crate) fn log(path: &Path, reason: impl Into<String>) -> StreamError {
+        StreamError::Log { path: path.to_path_buf(), reason: reason.into() }
+    }
+
+    pub(crate) fn config(field: &'static str, reason: impl Into<String>) -> StreamError {
+        StreamError::Config { field, reason: reason.into() }
+    }
+
+    pub(crate) fn kafka(what: impl Into<String>, reason: impl ToString) -> StreamError {
+        StreamError::Kafka { what: what.into(), reason: reason.to_string() }
+    }
+}

@@ -1,0 +1,289 @@
+//! Reading the log, from any offset on and while it is being written.
+
+use super::frame::{Found, Seal, any_frame, decode};
+use super::{MAX_FRAME_BYTES, read_id, segments};
+use crate::stream::StreamError;
+use crate::stream::message::{Message, Source};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Bytes asked from the file at once.
+const READ_BYTES: usize = 1 << 20;
+/// How often a reader at the end looks for more.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// A place in a log that moves forward.
+pub struct LogReader {
+    dir: PathBuf,
+    /// None as long as there is no log.
+    seal: Option<Seal>,
+    /// Current segment; none before the log's first message.
+    file: Option<(File, PathBuf)>,
+    /// Offset of its first message.
+    first: u64,
+    /// Bytes read from it; those from `at` on are not yet decoded.
+    buffer: Vec<u8>,
+    at: usize,
+    /// Offset of the next message to decode.
+    next: u64,
+    /// Messages before this one are passed over.
+    from: u64,
+    ready: VecDeque<Message>,
+    /// Offset before which messages were lost to retention, if any were.
+    lost_before: Option<u64>,
+}
+
+impl LogReader {
+    /// A reader that gives the message at `from` first, or the oldest one after it. A log that does
+    /// not exist yet is an empty one.
+    ///
+    /// # Errors
+    /// The folder is no log.
+    pub fn open(dir: &Path, from: u64) -> Result<LogReader, StreamError> {
+        Ok(LogReader {
+            dir: dir.to_path_buf(),
+            seal: seal_of(dir)?,
+            file: None,
+            first: 0,
+            buffer: Vec::new(),
+            at: 0,
+            next: 0,
+            from,
+            ready: VecDeque::new(),
+            lost_before: None,
+        })
+    }
+
+    /// The next message; `None` at the end, where more may come.
+    ///
+    /// # Errors
+    /// The log is damaged, or the system refuses to read it.
+    pub fn next_message(&mut self) -> Result<Option<Message>, StreamError> {
+        loop {
+            if let Some(message) = self.ready.pop_front() {
+                return Ok(Some(message));
+            }
+            if !self.advance()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Where reading began, if messages that were asked for are gone.
+    pub fn lost_before(&self) -> Option<u64> {
+        self.lost_before
+    }
+
+    /// Decodes one frame more, or moves on to the next segment; false at the end.
+    fn advance(&mut self) -> Result<bool, StreamError> {
+        if self.file.is_none() && !self.enter_first()? {
+            return Ok(false);
+        }
+        loop {
+            let seal = self.seal.expect("a segment is open");
+            match decode(seal, &self.buffer[self.at..], self.next) {
+                Found::Frame(messages, size) => {
+                    self.at += size;
+                    self.next += messages.len() as u64;
+                    let from = self.from;
+                    self.ready.extend(messages.into_iter().filter(|message| message.offset >= from));
+                    return Ok(true);
+                }
+                Found::Damaged if any_frame(seal, &self.buffer[self.at..]) => return Err(self.damaged()),
+                // The end of a write that is going on, or that a crash cut short.
+                _ if self.read_more()? => (),
+                // A length that is damaged looks like a frame that is not all there.
+                _ if any_frame(seal, &self.buffer[self.at..]) => return Err(self.damaged()),
+                _ => return self.enter_next(),
+            }
+        }
+    }
+
+    fn read_more(&mut self) -> Result<bool, StreamError> {
+        self.buffer.drain(..self.at);
+        self.at = 0;
+        if self.buffer.len() > 2 * MAX_FRAME_BYTES {
+            return Err(self.damaged());
+        }
+        let held = self.buffer.len();
+        self.buffer.resize(held + READ_BYTES, 0);
+        let (file, path) = self.file.as_mut().expect("a segment is open");
+        let read = file.read(&mut self.buffer[held..]);
+        self.buffer.truncate(held + *read.as_ref().unwrap_or(&0));
+        Ok(read.map_err(StreamError::io(path))? > 0)
+    }
+
+    /// Opens the segment that holds `from`, or the oldest.
+    fn enter_first(&mut self) -> Result<bool, StreamError> {
+        if self.seal.is_none() {
+            self.seal = seal_of(&self.dir)?;
+        }
+        if self.seal.is_none() {
+            return Ok(false);
+        }
+        let all = segments(&self.dir)?;
+        let Some((oldest, _)) = all.first().cloned() else { return Ok(false) };
+        if self.from < oldest {
+            self.lost_before = Some(oldest);
+            self.from = oldest;
+        }
+        let place = all.partition_point(|(first, _)| *first <= self.from) - 1;
+        let (first, path) = all[place].clone();
+        self.enter(first, path)?;
+        Ok(true)
+    }
+
+    /// Moves to the segment after this one if there is one; false at the end of the log.
+    fn enter_next(&mut self) -> Result<bool, StreamError> {
+        let first = self.first;
+        let Some((first, path)) = segments(&self.dir)?.into_iter().find(|(other, _)| *other > first) else {
+            // What is left may be a write cut short, which the next writer replaces: look again then.
+            self.step_back()?;
+            return Ok(false);
+        };
+        // Another segment follows, so this one is final, and one more look decides.
+        if self.read_more()? {
+            return Ok(true);
+        }
+        if !self.buffer.is_empty() || first < self.next {
+            return Err(self.damaged());
+        }
+        if first > self.next {
+            self.lost_before = Some(first);
+        }
+        self.enter(first, path)?;
+        Ok(true)
+    }
+
+    /// Forgets undecoded bytes and goes back to where they began.
+    fn step_back(&mut self) -> Result<(), StreamError> {
+        let held = (self.buffer.len() - self.at) as i64;
+        let (file, path) = self.file.as_mut().expect("a segment is open");
+        file.seek(SeekFrom::Current(-held)).map_err(StreamError::io(path))?;
+        self.buffer.clear();
+        self.at = 0;
+        Ok(())
+    }
+
+    fn enter(&mut self, first: u64, path: PathBuf) -> Result<(), StreamError> {
+        let file = File::open(&path).map_err(StreamError::io(&path))?;
+        self.file = Some((file, path));
+        self.buffer.clear();
+        self.at = 0;
+        self.first = first;
+        self.next = first;
+        Ok(())
+    }
+
+    fn damaged(&self) -> StreamError {
+        let path = self.file.as_ref().map_or(&self.dir, |(_, path)| path);
+        StreamError::log(path, format!("is damaged after offset {}; restore a copy of the file", self.next))
+    }
+}
+
+/// A log as a source of one partition.
+pub struct LogSource {
+    reader: LogReader,
+    name: String,
+    /// Offset after the last message that was there at the start.
+    end: u64,
+    given: u64,
+}
+
+impl LogSource {
+    /// Reads from `from` on, under a name made of the log's id: a log that was removed and begun
+    /// anew is another source. `end` is the offset after the last message there is now.
+    ///
+    /// # Errors
+    /// The folder is no log, or is damaged.
+    pub fn open(dir: &Path, from: u64) -> Result<LogSource, StreamError> {
+        let name = source_name(dir)?;
+        let end = end_of(dir)?;
+        if from > end {
+            return Err(StreamError::log(
+                dir,
+                format!(
+                    "ends at offset {end}, and {from} messages of it were applied; restore the log, or begin another"
+                ),
+            ));
+        }
+        Ok(LogSource { reader: LogReader::open(dir, from)?, name, end, given: from })
+    }
+
+    /// Offset after the last message there was when it was opened.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+}
+
+fn seal_of(dir: &Path) -> Result<Option<Seal>, StreamError> {
+    let id = if dir.is_dir() { read_id(dir)? } else { None };
+    Ok(id.map(|id| Seal::of(&id)))
+}
+
+/// The name under which a log's positions are kept.
+///
+/// # Errors
+/// There is no log yet; a writer begins it.
+pub(crate) fn source_name(dir: &Path) -> Result<String, StreamError> {
+    let id = if dir.is_dir() { read_id(dir)? } else { None };
+    id.map(|id| format!("log:{id}"))
+        .ok_or_else(|| StreamError::log(dir, "holds no event log; a producer or `serve` begins it"))
+}
+
+/// Offset after the last whole message. Reads the last segment only.
+pub(crate) fn end_of(dir: &Path) -> Result<u64, StreamError> {
+    let Some((first, _)) = segments(dir)?.pop() else { return Ok(0) };
+    let mut reader = LogReader::open(dir, first)?;
+    let mut end = first;
+    while let Some(message) = reader.next_message()? {
+        end = message.offset + 1;
+    }
+    Ok(end)
+}
+
+impl Source for LogSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn poll(&mut self, batch: &mut Vec<Message>, most: usize, wait: Duration) -> Result<(), StreamError> {
+        let until = Instant::now() + wait;
+        let full = batch.len() + most;
+        let mut found = false;
+        while batch.len() < full {
+            match self.reader.next_message()? {
+                Some(message) => {
+                    self.given = message.offset + 1;
+                    batch.push(message);
+                    found = true;
+                }
+                None if found => break,
+                None => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break;
+                    }
+                    std::thread::sleep(left.min(LOOK_EVERY));
+                }
+            }
+        }
+        self.end = self.end.max(self.given);
+        Ok(())
+    }
+
+    fn applied(&mut self, _reached: &BTreeMap<u32, u64>) -> Result<(), StreamError> {
+        Ok(())
+    }
+
+    fn at_end(&self) -> bool {
+        self.given >= self.end
+    }
+
+    fn lag(&self) -> BTreeMap<u32, u64> {
+        BTreeMap::from([(0, self.end.saturating_sub(self.given))])
+    }
+}

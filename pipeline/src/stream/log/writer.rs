@@ -1,0 +1,194 @@
+//! Writing the log: one writer at a time, every batch synced before it counts.
+
+use super::frame::{Found, Seal, any_frame, decode, encode};
+use super::{MAX_MESSAGE_BYTES, read_id, segment_path, segments};
+use crate::stream::StreamError;
+use crate::stream::message::{Outgoing, Sink};
+use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Sizes of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLimits {
+    /// Bytes after which a new segment is begun.
+    pub segment_bytes: u64,
+    /// Segments kept; past that the oldest goes, read or not.
+    pub max_segments: usize,
+}
+
+/// The writer of a log.
+pub struct LogWriter {
+    dir: PathBuf,
+    seal: Seal,
+    limits: LogLimits,
+    clock_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+    next: u64,
+    /// A write failed half-way: what lies at the end is unknown until the log is opened again.
+    broken: bool,
+    dropped: Option<String>,
+    _lock: File,
+}
+
+impl LogWriter {
+    /// Opens a log for writing, or begins one. `clock_ms` dates messages, in milliseconds since the
+    /// Unix epoch.
+    ///
+    /// # Errors
+    /// Another process writes to it, or a segment is damaged before its end.
+    pub fn open(
+        dir: &Path,
+        limits: LogLimits,
+        clock_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
+    ) -> Result<LogWriter, StreamError> {
+        std::fs::create_dir_all(dir).map_err(StreamError::io(dir))?;
+        let lock_path = dir.join("lock");
+        let options = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
+        let lock = options.map_err(StreamError::io(&lock_path))?;
+        if lock.try_lock().is_err() {
+            return Err(StreamError::log(dir, "is being written by another process; stop it or name another log"));
+        }
+        let id = match read_id(dir)? {
+            Some(id) => id,
+            None => begin(dir)?,
+        };
+        let (first, path) = match segments(dir)?.pop() {
+            Some(last) => last,
+            None => (0, segment_path(dir, 0)),
+        };
+        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+        let file = file.map_err(StreamError::io(&path))?;
+        let mut writer = LogWriter {
+            dir: dir.to_path_buf(),
+            seal: Seal::of(&id),
+            limits,
+            clock_ms,
+            file,
+            path,
+            bytes: 0,
+            next: first,
+            broken: false,
+            dropped: None,
+            _lock: lock,
+        };
+        writer.recover()?;
+        sync_dir(dir)?;
+        Ok(writer)
+    }
+
+    /// Offset that the next message will get.
+    pub fn next_offset(&self) -> u64 {
+        self.next
+    }
+
+    /// One sentence about a write cut short that was dropped when the log was opened.
+    pub fn dropped(&self) -> Option<&str> {
+        self.dropped.as_deref()
+    }
+
+    /// Finds the end of the last segment and drops a write that a crash cut short.
+    fn recover(&mut self) -> Result<(), StreamError> {
+        let bytes = std::fs::read(&self.path).map_err(StreamError::io(&self.path))?;
+        let mut at = 0;
+        while let Found::Frame(messages, size) = decode(self.seal, &bytes[at..], self.next) {
+            at += size;
+            self.next += messages.len() as u64;
+        }
+        if any_frame(self.seal, &bytes[at..]) {
+            return Err(StreamError::log(
+                &self.path,
+                format!("is damaged at byte {at}, and whole writes follow; restore a copy of the file"),
+            ));
+        }
+        if at < bytes.len() {
+            self.file.set_len(at as u64).map_err(StreamError::io(&self.path))?;
+            self.file.sync_all().map_err(StreamError::io(&self.path))?;
+            let lost = bytes.len() - at;
+            self.dropped = Some(format!("{}: dropped {lost} bytes of a write that was cut short", self.path.display()));
+        }
+        self.bytes = at as u64;
+        self.file.seek(SeekFrom::End(0)).map_err(StreamError::io(&self.path))?;
+        Ok(())
+    }
+
+    fn roll(&mut self) -> Result<(), StreamError> {
+        self.path = segment_path(&self.dir, self.next);
+        let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&self.path);
+        self.file = file.map_err(StreamError::io(&self.path))?;
+        self.bytes = 0;
+        let mut all = segments(&self.dir)?;
+        all.truncate(all.len().saturating_sub(self.limits.max_segments.max(1)));
+        for (_, path) in all {
+            std::fs::remove_file(&path).map_err(StreamError::io(&path))?;
+        }
+        sync_dir(&self.dir)
+    }
+
+    fn put_frame(&mut self, frame: &[u8], count: u64) -> Result<(), StreamError> {
+        if self.bytes > 0 && self.bytes + frame.len() as u64 > self.limits.segment_bytes {
+            self.roll()?;
+        }
+        if let Err(error) = self.write(frame) {
+            // What is not synced must not be read as written later.
+            self.broken = self.file.set_len(self.bytes).and_then(|()| self.file.sync_all()).is_err()
+                || self.file.seek(SeekFrom::End(0)).is_err();
+            return Err(StreamError::io(&self.path)(error));
+        }
+        self.bytes += frame.len() as u64;
+        self.next += count;
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.file.sync_data()
+    }
+}
+
+impl Sink for LogWriter {
+    fn put(&mut self, messages: &[Outgoing]) -> Result<(), StreamError> {
+        if self.broken {
+            return Err(StreamError::log(&self.path, "took no write before; free the disk and start again"));
+        }
+        let taken_ms = (self.clock_ms)();
+        let mut rest = messages;
+        while !rest.is_empty() {
+            let (frame, count) = encode(self.seal, rest, taken_ms).ok_or_else(|| {
+                let reason = format!(
+                    "takes messages of at most {MAX_MESSAGE_BYTES} bytes with key and headers; send smaller ones"
+                );
+                StreamError::log(&self.dir, reason)
+            })?;
+            self.put_frame(&frame, count as u64)?;
+            rest = &rest[count..];
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for LogWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LogWriter({} at {})", self.dir.display(), self.next)
+    }
+}
+
+/// Gives a new log its name, whole or not at all.
+fn begin(dir: &Path) -> Result<String, StreamError> {
+    // std's hasher keys are the system's random numbers.
+    let random = || std::hash::RandomState::new().build_hasher().finish();
+    let (path, part) = (dir.join("id"), dir.join("id.part"));
+    let id = format!("{:016x}{:016x}", random(), random());
+    std::fs::write(&part, &id).map_err(StreamError::io(&part))?;
+    File::open(&part).and_then(|file| file.sync_all()).map_err(StreamError::io(&part))?;
+    std::fs::rename(&part, &path).map_err(StreamError::io(&path))?;
+    Ok(id)
+}
+
+fn sync_dir(dir: &Path) -> Result<(), StreamError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(StreamError::io(dir))
+}

@@ -1,0 +1,77 @@
+//! What travels: messages as a source gives them and as a sink takes them, bytes not yet understood.
+
+/// Longest payload accepted, in bytes; a longer one is put aside unread.
+pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+
+/// A message of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Partition it was read from; a log has one, 0.
+    pub partition: u32,
+    /// Its offset there.
+    pub offset: u64,
+    /// When the broker or the log took it, in milliseconds since the Unix epoch; none if unknown.
+    pub taken_ms: Option<i64>,
+    /// The producer's key.
+    pub key: Vec<u8>,
+    /// The bytes.
+    pub payload: Vec<u8>,
+    /// Names and values beside the payload.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// A message for a sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Messages of one key stay in order.
+    pub key: Vec<u8>,
+    /// The bytes.
+    pub payload: Vec<u8>,
+    /// Names and values beside the payload.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// Where messages go: a topic or a log.
+pub trait Sink {
+    /// Hands over messages; they are durable when it returns.
+    ///
+    /// # Errors
+    /// Not all of them are known to be durable; sending them again is then up to the caller.
+    fn put(&mut self, messages: &[Outgoing]) -> Result<(), super::StreamError>;
+}
+
+/// Where messages come from: a topic or a log.
+pub trait Source {
+    /// Name under which the state store keeps this source's positions.
+    fn name(&self) -> &str;
+
+    /// Appends up to `most` messages to `batch`, after waiting up to `wait` for the first. Messages
+    /// of a partition come in order of offset. Those of partitions that were taken away meanwhile
+    /// are removed from `batch`.
+    ///
+    /// # Errors
+    /// The source cannot go on.
+    fn poll(
+        &mut self,
+        batch: &mut Vec<Message>,
+        most: usize,
+        wait: std::time::Duration,
+    ) -> Result<(), super::StreamError>;
+
+    /// Told after the effects of messages are durable, with the last offset of each partition.
+    ///
+    /// # Errors
+    /// The source cannot go on.
+    fn applied(&mut self, reached: &std::collections::BTreeMap<u32, u64>) -> Result<(), super::StreamError>;
+
+    /// Whether everything that was there when the source was opened has been given out.
+    fn at_end(&self) -> bool;
+
+    /// Messages not yet given out, by partition, as far as known.
+    fn lag(&self) -> std::collections::BTreeMap<u32, u64>;
+
+    /// How many times partitions came or went.
+    fn rebalances(&self) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,34 @@
+//! The event stream: a topic or a log -> events -> user state, exactly once in effect.
+//!
+//! ```text
+//! producers --> topic (Kafka) --+                       +--> user state (positions, histories, items)
+//!               log (one machine)+--> decoder --> batch -+
+//!                                                        +--> dead letters (what no decoder takes)
+//! ```
+//! The state store keeps, in the transaction that writes a batch's effects, how far each partition
+//! was applied. So a batch that comes again changes nothing, whoever brings it, and a consumer starts
+//! where the state is, not where a broker thinks it is.
+
+mod config;
+mod consumer;
+mod decode;
+mod error;
+mod kafka;
+mod log;
+mod message;
+mod metrics;
+mod redrive;
+mod start;
+mod validate;
+
+pub use config::{BatchConfig, KafkaConfig, LogConfig, Start, StateConfig, StreamConfig};
+pub use consumer::Consumer;
+pub use decode::{Decoder, Format, MAX_EVENTS_PER_MESSAGE, Reject, decoder};
+pub use error::StreamError;
+pub use kafka::{KafkaSink, KafkaSource};
+pub use log::{LogLimits, LogReader, LogSource, LogWriter};
+pub use message::{MAX_PAYLOAD_BYTES, Message, Outgoing, Sink, Source};
+pub use metrics::{StreamMetrics, StreamStats};
+pub use redrive::{Redriven, redrive};
+pub use start::{dead_letter_sink, dead_letter_source, event_sink, open_source, outgoing};
+pub use validate::{Findings, MAX_SHOWN, validate};

@@ -1,0 +1,144 @@
+//! From a configuration to sources and sinks: the one place that knows both kinds.
+
+use super::StreamError;
+use super::config::{Start, StreamConfig};
+use super::kafka::{KafkaSink, KafkaSource};
+use super::log::{LogReader, LogSource, LogWriter, end_of, source_name};
+use super::message::{Outgoing, Sink, Source};
+use feature_store::{SourceRecord, StreamEvent, UserStateStore};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Milliseconds since the Unix epoch.
+type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The source of a stream, at the place that the store says.
+///
+/// # Errors
+/// The configuration breaks a rule, or the log cannot be read. A broker that does not answer is
+/// waited for.
+pub fn open_source(
+    config: &StreamConfig,
+    store: &UserStateStore,
+    clock_ms: &Clock,
+) -> Result<Box<dyn Source>, StreamError> {
+    config.validate()?;
+    if let Some(kafka) = &config.kafka {
+        let clock_ms = Arc::clone(clock_ms);
+        return Ok(Box::new(KafkaSource::open(kafka, config.start, store, Box::new(move || clock_ms()))?));
+    }
+    let log = config.log.as_ref().expect("validated: one of the two is given");
+    open_log(&log.dir, config.start, store, &**clock_ms)
+}
+
+/// The dead letters of a stream, from the first that was not looked at.
+///
+/// # Errors
+/// As [`open_source`].
+pub fn dead_letter_source(
+    config: &StreamConfig,
+    store: &UserStateStore,
+    clock_ms: &Clock,
+) -> Result<Box<dyn Source>, StreamError> {
+    config.validate()?;
+    if let Some(kafka) = &config.kafka {
+        let clock_ms = Arc::clone(clock_ms);
+        return Ok(Box::new(KafkaSource::dead_letters(kafka, store, Box::new(move || clock_ms()))?));
+    }
+    let log = config.log.as_ref().expect("validated: one of the two is given");
+    open_log(&log.dlq(), Start::Earliest, store, &**clock_ms)
+}
+
+/// Takes what no decoder takes. A log of dead letters is begun with the first of them.
+///
+/// # Errors
+/// The configuration breaks a rule.
+pub fn dead_letter_sink(config: &StreamConfig, clock_ms: &Clock) -> Result<Box<dyn Sink>, StreamError> {
+    config.validate()?;
+    if let Some(kafka) = &config.kafka {
+        return Ok(Box::new(KafkaSink::dead_letters(kafka)?));
+    }
+    let log = config.log.as_ref().expect("validated: one of the two is given");
+    let (dir, limits, clock_ms) = (log.dlq(), log.limits(), Arc::clone(clock_ms));
+    Ok(Box::new(LateSink { made: None, make: Box::new(move || LogWriter::open(&dir, limits, Arc::clone(&clock_ms))) }))
+}
+
+/// Where producers put events: `POST /v1/events`, a test, or dead letters that go back.
+///
+/// # Errors
+/// The configuration breaks a rule, or another process writes to the log.
+pub fn event_sink(config: &StreamConfig, clock_ms: &Clock) -> Result<Box<dyn Sink>, StreamError> {
+    config.validate()?;
+    if let Some(kafka) = &config.kafka {
+        return Ok(Box::new(KafkaSink::events(kafka)?));
+    }
+    let log = config.log.as_ref().expect("validated: one of the two is given");
+    Ok(Box::new(LogWriter::open(&log.dir, log.limits(), Arc::clone(clock_ms))?))
+}
+
+/// An event as a message: keyed by user or item, in this project's JSON.
+pub fn outgoing(event: &StreamEvent) -> Outgoing {
+    Outgoing {
+        key: event.key().as_bytes().to_vec(),
+        payload: serde_json::to_vec(event).expect("text and numbers are always JSON"),
+        headers: Vec::new(),
+    }
+}
+
+fn open_log(
+    dir: &Path,
+    start: Start,
+    store: &UserStateStore,
+    clock_ms: &dyn Fn() -> i64,
+) -> Result<Box<dyn Source>, StreamError> {
+    let name = source_name(dir)?;
+    let from = match store.positions(&name)?.get(&0) {
+        Some(position) => position + 1,
+        None => {
+            let from = start_of(dir, start, clock_ms)?;
+            if let Some(before) = from.checked_sub(1) {
+                // Stored, so that a crash before the first write does not move the start.
+                store.apply(&name, &[SourceRecord { partition: 0, offset: before, events: Vec::new() }])?;
+            }
+            from
+        }
+    };
+    Ok(Box::new(LogSource::open(dir, from)?))
+}
+
+/// Offset of the first message to apply.
+fn start_of(dir: &Path, start: Start, clock_ms: &dyn Fn() -> i64) -> Result<u64, StreamError> {
+    let time_ms = match start {
+        Start::Earliest => return Ok(0),
+        Start::Latest => return end_of(dir),
+        Start::TimestampMs(time_ms) => time_ms,
+        Start::LastS(seconds) => clock_ms().saturating_sub_unsigned(seconds.saturating_mul(1000)),
+    };
+    let mut reader = LogReader::open(dir, 0)?;
+    let mut next = 0;
+    while let Some(message) = reader.next_message()? {
+        if message.taken_ms.is_some_and(|taken_ms| taken_ms >= time_ms) {
+            return Ok(message.offset);
+        }
+        next = message.offset + 1;
+    }
+    Ok(next)
+}
+
+/// A log that is begun when there is something to put into it.
+struct LateSink {
+    made: Option<LogWriter>,
+    make: Box<dyn Fn() -> Result<LogWriter, StreamError> + Send>,
+}
+
+impl Sink for LateSink {
+    fn put(&mut self, messages: &[Outgoing]) -> Result<(), StreamError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        if self.made.is_none() {
+            self.made = Some((self.make)()?);
+        }
+        self.made.as_mut().expect("it was just made").put(messages)
+    }
+}

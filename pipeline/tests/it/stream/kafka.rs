@@ -1,0 +1,212 @@
+//! The consumer over a real broker: the same promises, and those about groups and offsets.
+
+use super::broker::topic_config;
+use super::world::{
+    Histories, clock, consume, consume_while, events, expected, histories, interaction, messages, open, poison,
+};
+use feature_store::{StreamEvent, UserStateStore};
+use pipeline::stream::{
+    Outgoing, Start, StreamConfig, dead_letter_sink, dead_letter_source, decoder, event_sink, open_source, redrive,
+    validate,
+};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Longest time for anything here.
+const LIMIT: Duration = Duration::from_secs(90);
+
+fn produce(config: &StreamConfig, messages: &[Outgoing]) {
+    event_sink(config, &clock()).unwrap().put(messages).unwrap();
+}
+
+/// A topic of which nobody has heard is made by its first messages.
+fn fresh(config: &StreamConfig, name: &str) -> UserStateStore {
+    let path = config.state.path.with_file_name(name);
+    UserStateStore::open(&path, config.state.max_history).unwrap()
+}
+
+#[test]
+fn events_arrive_once_and_a_replay_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut config) = topic_config(dir.path()) else { return };
+    let events = events(3000, 40);
+    produce(&config, &messages(&events[..2000]));
+    let store = open(&config);
+    assert_eq!(consume(&config, &store).unwrap().messages, 2000);
+    produce(&config, &messages(&events[2000..]));
+    assert_eq!(consume(&config, &store).unwrap().messages, 1000, "goes on where it was");
+    let state = histories(&store);
+    assert_eq!(state, expected(&events, 50));
+
+    // The broker forgets the group: another one starts where the state is, not at the beginning.
+    config.kafka.as_mut().unwrap().group.push_str("-2");
+    assert_eq!(consume(&config, &store).unwrap().messages, 0);
+    // A fresh store is a fresh replay, and comes to the same.
+    config.kafka.as_mut().unwrap().group.push_str("-3");
+    let replay = fresh(&config, "replay");
+    assert_eq!(consume(&config, &replay).unwrap().messages, 3000);
+    assert_eq!(histories(&replay), state);
+}
+
+#[test]
+fn poison_goes_to_the_dead_letters_and_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut config) = topic_config(dir.path()) else { return };
+    let segment = br#"{"type":"track","userId":"u","timestamp":5,"properties":{"product_id":"p"}}"#;
+    produce(&config, &messages(&[interaction("u", "a", 1)]));
+    let none = dead_letter_source(&config, &open(&config), &clock()).err().expect("no dead letters").to_string();
+    assert!(none.contains(".dlq") && none.contains("does not exist"), "{none}");
+    produce(&config, &[poison(segment), poison(b"\xff\x00")]);
+    produce(&config, &messages(&[interaction("u", "b", 9)]));
+    let store = open(&config);
+    let mut source = open_source(&config, &store, &clock()).unwrap();
+    let found = validate(&mut *source, &*decoder(config.format), &|| false).unwrap();
+    drop(source);
+    assert_eq!((found.messages, found.interactions, found.refused), (4, 2, 2));
+    let stats = consume(&config, &store).unwrap();
+    assert_eq!((stats.applied, stats.invalid, stats.dead_letters), (2, 2, 2));
+
+    let mut letters = dead_letter_source(&config, &fresh(&config, "look"), &clock()).unwrap();
+    let (mut found, started) = (Vec::new(), Instant::now());
+    while found.len() < 2 && started.elapsed() < LIMIT {
+        letters.poll(&mut found, 10, Duration::from_millis(200)).unwrap();
+    }
+    drop(letters);
+    let letter = found.iter().find(|letter| letter.payload == b"\xff\x00").expect("the original bytes");
+    let header = |name: &str| {
+        let value = letter.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        String::from_utf8(value.unwrap_or_else(|| panic!("no header {name}"))).unwrap()
+    };
+    assert_eq!((header("trace"), header("source")), ("t1".to_owned(), config.kafka.as_ref().unwrap().source.clone()));
+    assert!(header("reason").contains("column") && header("offset").parse::<u64>().is_ok());
+
+    config.format = pipeline::stream::Format::Segment;
+    let mut letters = dead_letter_source(&config, &store, &clock()).unwrap();
+    let (mut back, mut again) = (event_sink(&config, &clock()).unwrap(), dead_letter_sink(&config, &clock()).unwrap());
+    let done = redrive(&mut *letters, &mut *back, &mut *again, &*decoder(config.format), &store).unwrap();
+    assert_eq!((done.sent, done.refused), (1, 1));
+    assert_eq!(consume(&config, &store).unwrap().applied, 1);
+    let items: Vec<String> = store.history("u").unwrap().into_iter().map(|entry| entry.item_id).collect();
+    assert_eq!(items, ["a", "p", "b"]);
+}
+
+#[test]
+fn a_start_is_what_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut config) = topic_config(dir.path()) else { return };
+    produce(&config, &messages(&[interaction("u", "old", 1)]));
+    std::thread::sleep(Duration::from_millis(50));
+    let between = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    produce(&config, &messages(&[interaction("u", "new", 2)]));
+    let mut check = |start: Start, name: &str, expect: &[&str]| {
+        config.start = start;
+        config.kafka.as_mut().unwrap().group.push_str(name);
+        let store = fresh(&config, name);
+        consume(&config, &store).unwrap();
+        let items: Vec<String> = store.history("u").unwrap().into_iter().map(|entry| entry.item_id).collect();
+        assert_eq!(items, expect, "{start:?}");
+        store
+    };
+    check(Start::Earliest, "earliest", &["old", "new"]);
+    check(Start::TimestampMs(between), "timestamp", &["new"]);
+    // The start is remembered, though nothing was applied.
+    let latest = check(Start::Latest, "latest", &[]);
+    produce(&config, &messages(&[interaction("u", "newer", 3)]));
+    consume(&config, &latest).unwrap();
+    assert_eq!(latest.history("u").unwrap()[0].item_id, "newer");
+}
+
+#[test]
+fn consumers_come_and_go_and_every_event_counts_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(config) = topic_config(dir.path()) else { return };
+    let events = events(12_000, 200);
+    produce(&config, &messages(&events[..1000]));
+    let store = open(&config);
+    let (leave, rebalances) = ([const { AtomicBool::new(false) }; 3], AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let run = |which: usize| {
+            let (config, store, leave, rebalances) = (&config, &store, &leave, &rebalances);
+            scope.spawn(move || {
+                let stop = || leave[which].load(Ordering::Relaxed);
+                let stats = consume_while(config, store, false, &stop).unwrap();
+                rebalances.fetch_add(stats.rebalances as usize, Ordering::Relaxed);
+            })
+        };
+        run(0);
+        for (step, part) in events[1000..].chunks(2200).enumerate() {
+            produce(&config, &messages(part));
+            match step {
+                0 => drop(run(1)),
+                1 => drop(run(2)),
+                // The first owner leaves while messages are on their way.
+                2 => leave[0].store(true, Ordering::Relaxed),
+                _ => (),
+            }
+            std::thread::sleep(Duration::from_millis(700));
+        }
+        wait_until(&store, &expected(&events, 50));
+        leave.iter().for_each(|leave| leave.store(true, Ordering::Relaxed));
+    });
+    assert_eq!(histories(&store), expected(&events, 50));
+    assert!(rebalances.into_inner() >= 4, "the partitions changed hands");
+}
+
+/// Waits for the last state; a wrong one is told by the assertion that follows.
+fn wait_until(store: &UserStateStore, state: &Histories) {
+    let started = Instant::now();
+    while histories(store) != *state && started.elapsed() < LIMIT {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_consumer_that_was_taken_for_dead_writes_nothing_that_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(config) = topic_config(dir.path()) else { return };
+    let events = events(500, 10);
+    produce(&config, &messages(&events));
+    let store = open(&config);
+    // It holds messages in hand and stops answering; another one takes over and applies everything.
+    let mut zombie = open_source(&config, &store, &clock()).unwrap();
+    let (mut in_hand, started) = (Vec::new(), Instant::now());
+    while in_hand.len() < 100 && started.elapsed() < LIMIT {
+        zombie.poll(&mut in_hand, 100, Duration::from_millis(200)).unwrap();
+    }
+    let mut other = config.clone();
+    other.kafka.as_mut().unwrap().group.push_str("-other");
+    consume(&other, &store).unwrap();
+    let state = histories(&store);
+    assert_eq!(state, expected(&events, 50));
+    let decoder = decoder(config.format);
+    let late: Vec<feature_store::SourceRecord> = in_hand
+        .iter()
+        .map(|message| feature_store::SourceRecord {
+            partition: message.partition,
+            offset: message.offset,
+            events: decoder.decode(&message.payload).unwrap(),
+        })
+        .collect();
+    let outcome = store.apply(zombie.name(), &late).unwrap();
+    assert_eq!((outcome.replayed, outcome.applied), (late.len(), 0));
+    assert_eq!(histories(&store), state);
+}
+
+#[test]
+fn a_topic_that_was_made_anew_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(config) = topic_config(dir.path()) else { return };
+    produce(&config, &messages(&[interaction("u", "a", 1)]));
+    let store = open(&config);
+    let source = &config.kafka.as_ref().unwrap().source;
+    let ahead: Vec<feature_store::SourceRecord> = (0..3)
+        .map(|partition| feature_store::SourceRecord {
+            partition,
+            offset: 1_000_000,
+            events: Vec::<StreamEvent>::new(),
+        })
+        .collect();
+    store.apply(source, &ahead).unwrap();
+    let message = consume(&config, &store).unwrap_err().to_string();
+    assert!(message.contains("made anew") && message.contains("kafka.source"), "{message}");
+}

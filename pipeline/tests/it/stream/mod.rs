@@ -1,0 +1,9 @@
+//! The event stream: decoders, the log, the consumer, and a real broker where there is one.
+
+mod batch;
+mod broker;
+mod consumer;
+mod decoders;
+mod kafka;
+mod log;
+mod world;

@@ -1,0 +1,23 @@
+//! `export-interactions`: user state store -> a Parquet table that `build` reads, so that the next
+//! training run sees what the stream brought.
+
+use crate::arguments::ExportArgs;
+use crate::failure::bad_input;
+use crate::output::{say, thousands};
+use feature_store::{UserStateStore, export_interactions};
+
+/// Writes the table and says how to name it in a build config.
+pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<()> {
+    if !args.store.exists() {
+        return Err(bad_input(format!("{} is not there; name the folder of a user state store", args.store.display())));
+    }
+    let store = UserStateStore::open(&args.store, args.max_history)?;
+    let rows = export_interactions(&store, &args.output)?;
+    say(&format!(
+        "{}: {} interactions of {} users; in a build config: format = \"parquet\", user = \"user\", item = \"item\", \
+         timestamp = \"timestamp_ms\", timestamp_unit = \"ms\"",
+        args.output.display(),
+        thousands(rows),
+        thousands(store.users()?),
+    ))
+}
