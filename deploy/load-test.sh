@@ -50,7 +50,7 @@ tier() {
 # The example config up to its tiers and without its keys, which name those tiers.
 sed -n -e '/^\[\[tiers\]\]/q' -e '/^\[\[access.keys\]\]/,/^tier = /d' -e 'p' "$root/recommender/service/configs/serve.toml" |
     sed -e "s#^bind = .*#bind = \"127.0.0.1:$port\"#" -e "s#^bundle = .*#bundle = \"$bundle\"#" \
-        -e "s#^path = .*#path = \"$work/state.redb\"#" -e "s#^tiers_file = .*#tiers_file = \"$work/tiers.json\"#" \
+        -e "s#^path = .*#path = \"$work/state\"#" -e "s#^tiers_file = .*#tiers_file = \"$work/tiers.json\"#" \
         -e 's#^required = false#required = false\nkeys = []#' >"$work/serve.toml"
 { tier bending "$largest" "$smallest" true "$target"; tier fixed "$largest" "$largest" false 60000; } >>"$work/serve.toml"
 

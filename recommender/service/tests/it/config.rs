@@ -94,7 +94,7 @@ fn a_config_that_does_not_fit_the_bundle_does_not_start() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = valid();
     config.tiers[0].dim = 3;
-    let store = UserStateStore::open(&dir.path().join("state.redb"), 20).unwrap();
+    let store = UserStateStore::open(&dir.path().join("state"), 20).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let run = service::run(listener, config, Bundle::open(bundle_dir()).unwrap(), store, std::future::pending());

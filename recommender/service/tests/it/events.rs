@@ -63,7 +63,7 @@ fn a_late_event_takes_its_place_in_time() {
 #[test]
 fn state_survives_a_restart_and_events_without_a_time_get_the_clocks() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("state.redb");
+    let path = dir.path().join("state");
     let server = Server::on(&path, |_| ());
     server.client.event(&json!({"user_id": "ada", "item_id": key(3), "event_id": "e1"}));
     server.client.event(&json!({"user_id": "ada", "item_id": key(4), "timestamp_ms": 7}));

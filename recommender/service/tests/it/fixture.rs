@@ -29,7 +29,7 @@ bundle = "bundle"
 tiers_file = "tiers.json"
 tier_header = "x-tier"
 [state]
-path = "state.redb"
+path = "state"
 max_history = 20
 cache_mib = 1
 [server]
@@ -210,7 +210,7 @@ impl Server {
     /// With fresh user state and a changed config.
     pub(crate) fn with(change: impl FnOnce(&mut ServiceConfig)) -> Server {
         let state = tempfile::tempdir().unwrap();
-        let mut server = Server::on(&state.path().join("state.redb"), change);
+        let mut server = Server::on(&state.path().join("state"), change);
         server._state = Some(state);
         server
     }

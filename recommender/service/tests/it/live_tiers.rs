@@ -31,7 +31,7 @@ fn dim_of(server: &Server, tier: &str) -> Value {
 #[test]
 fn a_change_is_live_at_once_and_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let state = dir.path().join("state.redb");
+    let state = dir.path().join("state");
     let server = Server::on(&state, |_| ());
     assert_eq!((show(&server)["version"].clone(), dim_of(&server, "bulk")), (json!(1), json!(4)));
 
@@ -111,7 +111,7 @@ fn of_two_changes_at_once_one_wins() {
 fn a_damaged_file_is_named_and_refused() {
     let check = |text: &str, expect: &str| {
         let dir = tempfile::tempdir().unwrap();
-        let state = dir.path().join("state.redb");
+        let state = dir.path().join("state");
         std::fs::write(state.with_extension("tiers.json"), text).unwrap();
         let error = Server::on(&state, |_| ()).stop().unwrap_err().to_string();
         assert!(error.contains("tiers.json") && error.contains(expect), "{error:?} lacks {expect:?}");
