@@ -30,6 +30,9 @@ fn main() {
     }
 }
 
+/// Searches for one query and says how many results came.
+type Way<'a> = &'a dyn Fn(&[f32]) -> usize;
+
 fn row(table: &NestedTable, queries: &[f32], dim: usize, share: f64, allow: &Bitset) {
     let filter = Filter::all().allow(allow);
     let scan = |query: &[f32]| table.search(query, K, &filter, 1).expect("a search").len();
@@ -39,7 +42,7 @@ fn row(table: &NestedTable, queries: &[f32], dim: usize, share: f64, allow: &Bit
         let found = table.search(query, wide.min(retrieval::MAX_K), &Filter::all(), 1).expect("a search");
         found.iter().filter(|scored| allow.contains(scored.id)).take(K).count()
     };
-    let ways: [&dyn Fn(&[f32]) -> usize; 3] = [&scan, &asked, &wider];
+    let ways: [Way<'_>; 3] = [&scan, &asked, &wider];
     let mut times = [const { Vec::new() }; 3];
     for _ in 0..TURNS {
         for (way, times) in ways.iter().zip(&mut times) {

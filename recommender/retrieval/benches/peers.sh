@@ -10,7 +10,7 @@ target="${CARGO_TARGET_DIR:-target}"
 environment="$target/retrieval-peers"
 if [ ! -x "$environment/bin/python" ]; then
     python3 -m venv "$environment"
-    "$environment/bin/pip" install --quiet faiss-cpu==1.15.1 usearch numpy
+    "$environment/bin/pip" install --quiet faiss-cpu==1.15.1 usearch==2.26.6 numpy==2.4.6
 fi
 cargo build --release --quiet -p retrieval --example peers
 exec "$environment/bin/python" recommender/retrieval/benches/peers.py \

@@ -12,7 +12,7 @@ use crate::layout::{BLOCK, LANES, Segment};
 /// Rows of a panel: two registers.
 pub(crate) const PANEL: usize = 16;
 /// Queries of a panel product: 2 x 4 sums, enough to hide the latency of a fused addition. With 2 x 6 the
-/// compiler spilled between lanes, and a product of 64 columns was a third slower.
+/// compiler spilled between lanes, and narrow products were slower.
 pub(crate) const QUERIES: usize = 4;
 
 /// Which implementation runs; chosen once for a table.

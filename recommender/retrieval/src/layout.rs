@@ -10,8 +10,8 @@
 //! prefix would be a short run at a long stride, and the memory bus would fetch the rest as well.
 //!
 //! Within a slice, 8 rows are interleaved by cache lines: line 1 of each, then line 2 of each. So a scan
-//! that keeps 8 rows in registers reads one ascending stream (8 streams were a quarter slower, and so was
-//! every software prefetch), while a row of a shortlist still reads whole lines that are its own. A slice
+//! that keeps 8 rows in registers reads one ascending stream (8 streams were slower, and
+//! every software prefetch slower still), while a row of a shortlist still reads whole lines that are its own. A slice
 //! whose width is an odd multiple of 8 ends in half a line a row.
 //!
 //! The rule of addition. Every slice is padded with zeros to a multiple of 8 columns, and the padded

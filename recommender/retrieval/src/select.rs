@@ -132,8 +132,8 @@ mod tests {
 
     #[test]
     fn any_order_of_arrival_gives_the_same_results() {
-        for k in [1, 3, 200] {
-            let candidate = |at: u32| Scored { id: at, score: (at * 37 % 101) as f32 };
+        for (k, scores) in [(1, 101), (3, 101), (200, 101), (3, 2), (200, 2)] {
+            let candidate = |at: u32| Scored { id: at, score: (at * 37 % scores) as f32 };
             let run = |order: &mut dyn Iterator<Item = u32>| {
                 let mut best = Best::new(k, 1000);
                 for at in order {
