@@ -126,7 +126,7 @@ pub(crate) async fn recommend(
     http: HttpRequest,
     body: JsonBody<RecommendRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let served = serving.bundle.current();
+    let served = serving.bundle.of_user(body.0.user_id.as_deref());
     let caller = http.extensions().get::<Caller>().copied().unwrap_or_default();
     let note = |labels: Labels| drop(http.extensions_mut().insert(labels));
     let (choice, found) = one(&serving, &served, body.0, caller, http.headers(), &note).await?;
@@ -155,17 +155,17 @@ pub(crate) async fn recommend_batch(
         let count = requests.len();
         return Err(Problem::bad_request(format!("requests has {count} entries; send 1 to {most}")));
     }
-    let served = serving.bundle.current();
+    let bundles: Vec<_> = requests.iter().map(|request| serving.bundle.of_user(request.user_id.as_deref())).collect();
     let caller = http.extensions().get::<Caller>().copied().unwrap_or_default();
     let nowhere = |_: Labels| ();
     // All at once, so that the compute threads can take them as batches.
-    let asked = requests.into_iter().map(|request| one(&serving, &served, request, caller, http.headers(), &nowhere));
-    let found = futures::future::join_all(asked).await;
+    let one = |(request, served)| one(&serving, served, request, caller, http.headers(), &nowhere);
+    let found = futures::future::join_all(requests.into_iter().zip(&bundles).map(one)).await;
     // The tiers outlive the answers that borrow their names.
     let choices: Vec<Option<Choice>> =
         found.iter().map(|one| one.as_ref().ok().map(|(choice, _)| choice.clone())).collect();
-    let answers = found.into_iter().zip(&choices).map(|(one, choice)| match (one, choice) {
-        (Ok((_, found)), Some(choice)) => BatchAnswer::Items(response(&served, choice, found, &id)),
+    let answers = found.into_iter().zip(&choices).zip(&bundles).map(|((one, choice), served)| match (one, choice) {
+        (Ok((_, found)), Some(choice)) => BatchAnswer::Items(response(served, choice, found, &id)),
         (Err(problem), _) => BatchAnswer::Problem(problem.with_request_id(&id.0).document()),
         (Ok(_), None) => unreachable!("every success has its choice"),
     });
