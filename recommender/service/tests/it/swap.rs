@@ -1,7 +1,7 @@
 //! Another Bundle without a restart: no request fails, a bad one is refused, and there is a way back.
 
 use crate::client::Reply;
-use crate::fixture::{Server, bundle_dir, key, other_bundle, train_config, train_into};
+use crate::fixture::{Server, StopOnDrop, bundle_dir, key, other_bundle, train_config, train_into};
 use fmrlrec::{Bundle, ModelConfig, TrainConfig};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +34,7 @@ fn swaps_under_load_fail_no_request() {
     }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let stopping = StopOnDrop(&stop);
         let ask = |index: usize| {
             let (server, stop, known) = (&server, &stop, [&first, &other]);
             move || {
@@ -60,7 +61,7 @@ fn swaps_under_load_fail_no_request() {
             assert_eq!(roll_back(&server).status, 200);
             assert_eq!(served(&server), first);
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         assert!(threads.into_iter().all(|thread| thread.join().unwrap() > 0));
     });
 }
