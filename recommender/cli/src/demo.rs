@@ -55,7 +55,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let store = UserStateStore::open(&places.state, MAX_HISTORY)?;
     let address = listener.local_addr().context("reading the bound address")?;
     say(&format!(
-        "\nready after {:.1} s, listening on http://{address}; Ctrl-C stops it\n",
+        "\nready after {:.1} s, listening on http://{address}; a page to try it is at /ui; Ctrl-C stops it\n",
         started.elapsed().as_secs_f64()
     ))?;
     say(&curl_lines(&format!("http://{address}"), &bundle, &history))?;

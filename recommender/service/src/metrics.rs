@@ -1,6 +1,7 @@
 //! Prometheus metrics. Every label takes few values: route patterns, statuses, tiers of the config,
 //! trained dims; never a path, a key or a user.
 
+use crate::served::BundleSlot;
 use actix_web::http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{
@@ -45,6 +46,8 @@ pub(crate) struct Metrics {
     pub(crate) in_flight: IntGauge,
     pub(crate) events: IntCounterVec,
     pub(crate) unknown_items: IntCounter,
+    /// By Bundle and tier: what a trial is compared on.
+    pub(crate) answers: IntCounterVec,
     /// By tier and dim used.
     pub(crate) degraded: IntCounterVec,
     /// By tier and reason.
@@ -62,7 +65,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Registers everything in a registry of its own, so that two services in a process do not meet.
-    pub(crate) fn new(bundle_id: &str) -> Result<Metrics, prometheus::Error> {
+    pub(crate) fn new() -> Result<Metrics, prometheus::Error> {
         let registry = Registry::new();
         let latency = HistogramOpts::new(
             "recommender_http_request_duration_seconds",
@@ -73,13 +76,14 @@ impl Metrics {
         let metrics = Metrics {
             requests: counter("http_requests_total", "Requests answered.", &["route", "status", "tier", "dim"])?,
             latency_s,
-            bundle: gauge("bundle_info", "1 for the Bundle that is served.", &["bundle_id"])?,
+            bundle: gauge("bundle_info", "1 for each Bundle that is served.", &["bundle_id"])?,
             in_flight: IntGauge::new("recommender_http_requests_in_flight", "Requests begun and not yet answered.")?,
             events: counter("events_total", "Events accepted, by outcome.", &["outcome"])?,
             unknown_items: IntCounter::new(
                 "recommender_unknown_history_items_total",
                 "History items that the Bundle does not know and that were skipped.",
             )?,
+            answers: counter("answers_total", "Recommendations answered, by Bundle.", &["bundle_id", "tier"])?,
             degraded: counter("degraded_total", "Answers at a smaller dim than the tier's.", &["tier", "dim"])?,
             refused: counter("refused_total", "Requests refused for load or rate.", &["tier", "reason"])?,
             tier_dim: gauge("tier_dim", "Dim that a tier is served at now.", &["tier"])?,
@@ -90,18 +94,18 @@ impl Metrics {
             registry,
         };
         metrics.register()?;
-        metrics.bundle_is(bundle_id);
         Ok(metrics)
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn Collector>; 13] = [
+        let all: [Box<dyn Collector>; 14] = [
             Box::new(self.requests.clone()),
             Box::new(self.latency_s.clone()),
             Box::new(self.bundle.clone()),
             Box::new(self.in_flight.clone()),
             Box::new(self.events.clone()),
             Box::new(self.unknown_items.clone()),
+            Box::new(self.answers.clone()),
             Box::new(self.degraded.clone()),
             Box::new(self.refused.clone()),
             Box::new(self.tier_dim.clone()),
@@ -113,10 +117,13 @@ impl Metrics {
         all.into_iter().try_for_each(|metric| self.registry.register(metric))
     }
 
-    /// Says which Bundle is served.
-    pub(crate) fn bundle_is(&self, bundle_id: &str) {
+    /// Says which Bundles are served.
+    pub(crate) fn bundles_are(&self, slot: &BundleSlot) {
         self.bundle.reset();
-        self.bundle.with_label_values(&[bundle_id]).set(1);
+        let on_trial = slot.trial().map(|trial| trial.served);
+        for served in std::iter::once(slot.current()).chain(on_trial) {
+            self.bundle.with_label_values(&[served.bundle.id()]).set(1);
+        }
     }
 
     /// Forgets the gauges of tiers that are gone.

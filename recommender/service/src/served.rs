@@ -4,6 +4,7 @@ use crate::ServiceError;
 use feature_store::Vocabulary;
 use fmrlrec::Bundle;
 use retrieval::NestedTable;
+use sha2::{Digest as _, Sha256};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -54,10 +55,19 @@ impl ServedBundle {
     }
 }
 
-/// The Bundle of now and the one before it, which a rollback brings back.
+/// The Bundle of now, the one before it, which a rollback brings back, and one on trial.
 pub(crate) struct BundleSlot {
     current: RwLock<Arc<ServedBundle>>,
     previous: RwLock<Option<Arc<ServedBundle>>>,
+    trial: RwLock<Option<Trial>>,
+}
+
+/// A Bundle that a share of the users gets.
+#[derive(Clone)]
+pub(crate) struct Trial {
+    pub(crate) served: Arc<ServedBundle>,
+    /// Users in a thousand.
+    pub(crate) permille: u32,
 }
 
 /// The vocabulary of the Bundle of now, for as long as it is held.
@@ -73,7 +83,7 @@ impl Deref for CurrentVocabulary {
 
 impl BundleSlot {
     pub(crate) fn new(served: ServedBundle) -> BundleSlot {
-        BundleSlot { current: RwLock::new(Arc::new(served)), previous: RwLock::new(None) }
+        BundleSlot { current: RwLock::new(Arc::new(served)), previous: RwLock::new(None), trial: RwLock::new(None) }
     }
 
     /// The Bundle of now. A request asks once and keeps it, so that a swap never splits an answer.
@@ -86,6 +96,27 @@ impl BundleSlot {
         self.previous.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The Bundle on trial, if there is one.
+    pub(crate) fn trial(&self) -> Option<Trial> {
+        self.trial.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives a share of the users another Bundle, or nobody.
+    pub(crate) fn set_trial(&self, trial: Option<Trial>) {
+        *self.trial.write().unwrap_or_else(PoisonError::into_inner) = trial;
+    }
+
+    /// The Bundle of a user: the same one at every request and after every restart, as long as the
+    /// trial's Bundle and share stay. Requests without a user get the Bundle of now.
+    pub(crate) fn of_user(&self, user: Option<&str>) -> Arc<ServedBundle> {
+        if let (Some(user), Some(trial)) = (user, self.trial())
+            && place_of(user, trial.served.bundle.id()) < trial.permille
+        {
+            return trial.served;
+        }
+        self.current()
+    }
+
     /// The vocabulary of now.
     pub(crate) fn vocabulary(&self) -> CurrentVocabulary {
         CurrentVocabulary(self.current())
@@ -96,5 +127,27 @@ impl BundleSlot {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *current, next);
         *self.previous.write().unwrap_or_else(PoisonError::into_inner) = Some(before);
+    }
+}
+
+/// A user's place in a trial, 0 to 999. The Bundle's id is part of it, so that the next trial does not
+/// meet the same users again.
+fn place_of(user: &str, bundle_id: &str) -> u32 {
+    let digest = Sha256::new().chain_update(bundle_id).chain_update([0]).chain_update(user).finalize();
+    u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]) % 1_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place_of;
+
+    #[test]
+    fn a_share_of_the_users_is_on_trial_and_another_one_next_time() {
+        let users: Vec<String> = (0..20_000).map(|user| format!("u{user}")).collect();
+        let on_trial = |id: &str| users.iter().filter(|user| place_of(user, id) < 100).collect::<Vec<_>>();
+        let (first, second) = (on_trial("a"), on_trial("b"));
+        assert!((1_800..2_200).contains(&first.len()) && (1_800..2_200).contains(&second.len()));
+        let both = first.iter().filter(|user| second.contains(user)).count();
+        assert!(both < 300, "{both} of 2,000 are in both trials; about 200 are by chance");
     }
 }

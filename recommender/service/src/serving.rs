@@ -58,7 +58,9 @@ impl Serving {
         let access = Access::new(&config.access);
         let (tiers, header, max_k) = (&config.tiers, &config.tier_header, config.limits.max_k);
         let tiers = Journal::open(&config.tiers_file, tiers, header, access.tiers(), bundle.dims(), max_k)?;
-        let metrics = Metrics::new(bundle.id())?;
+        let metrics = Metrics::new()?;
+        let slot = BundleSlot::new(ServedBundle::new(bundle, config.bundle.clone())?);
+        metrics.bundles_are(&slot);
         let users = Arc::new(UserStates::new(store, config.state.cache_mib << 20));
         let sizes = PoolSizes {
             threads: config.server.compute_threads,
@@ -67,7 +69,7 @@ impl Serving {
             max_wait: Duration::from_micros(config.server.max_wait_us),
         };
         Ok(Serving {
-            bundle: BundleSlot::new(ServedBundle::new(bundle, config.bundle.clone())?),
+            bundle: slot,
             pool: Pool::start(sizes, Arc::clone(&users), metrics.clone())?,
             store: users,
             tiers,
@@ -119,6 +121,7 @@ pub(crate) async fn ranked(
     let tier = Arc::clone(&choice.tier);
     serving.pool.submit(Job { served: Arc::clone(served), tier, ask, begun: Instant::now(), answer })?;
     let ranked = answered.await.map_err(|_| Problem::internal("a compute thread dropped the request"))??;
+    serving.metrics.answers.with_label_values(&[served.bundle.id(), &choice.tier.name]).inc();
     if ranked.dim < choice.dim {
         serving.metrics.degraded.with_label_values(&[&*choice.tier.name, &ranked.dim.to_string()]).inc();
     }

@@ -6,7 +6,7 @@ use crate::compute::{Query, Search, top_k_batch};
 use crate::lookup::resolve;
 use crate::problem::Problem;
 use crate::recent::Asked;
-use crate::served::ServedBundle;
+use crate::served::{ServedBundle, Trial};
 use crate::serving::Serving;
 use crate::users::UserEntry;
 use actix_web::web;
@@ -36,10 +36,14 @@ pub(crate) struct SwapReport {
     warmed_users: usize,
     /// Time to compare and warm up, in milliseconds.
     check_ms: u64,
-    /// Whether the loaded Bundle is served now.
+    /// Whether the loaded Bundle is served now, to all or to the share of a trial.
     switched: bool,
+    /// Users in a thousand that it is served to.
+    share_permille: u32,
 }
 
+/// Every user, in thousandths.
+pub(crate) const ALL: u32 = 1_000;
 /// Longest time to compare and to compute known users' vectors anew.
 const WARM_UP: Duration = Duration::from_secs(20);
 
@@ -50,6 +54,8 @@ pub(crate) struct SwapWish {
     pub(crate) name: Option<String>,
     /// Refuse below this overlap.
     pub(crate) min_overlap: f64,
+    /// Users in a thousand that get it: below 1000 it is a trial beside the Bundle of now.
+    pub(crate) share_permille: u32,
     /// Do everything but switch.
     pub(crate) dry_run: bool,
 }
@@ -68,7 +74,7 @@ async fn load_alone(serving: &web::Data<Serving>, wish: SwapWish) -> Result<Swap
         return Err(Problem::conflict("another admin change is running; try again when it is done"));
     };
     let folder = folder_of(&serving.bundle_folder, wish.name.as_deref())?;
-    let shared = serving.clone();
+    let (shared, permille) = (serving.clone(), wish.share_permille);
     let loaded = web::block(move || prepare(&shared, &folder, &wish)).await.map_err(Problem::internal)?;
     let outcome = match &loaded {
         Ok((report, _)) if report.switched => "switched",
@@ -79,13 +85,19 @@ async fn load_alone(serving: &web::Data<Serving>, wish: SwapWish) -> Result<Swap
     let (report, next) = loaded.inspect_err(|problem| {
         tracing::warn!(detail = problem.detail, "a bundle was refused; the old one keeps serving");
     })?;
-    if report.switched {
-        switch(serving, next);
+    match (report.switched, permille) {
+        (true, ALL) => switch(serving, next),
+        (true, permille) => {
+            tracing::info!(bundle_id = next.bundle.id(), permille, "a bundle is on trial");
+            serving.bundle.set_trial(Some(Trial { served: next, permille }));
+        }
+        (false, _) => {}
     }
+    serving.metrics.bundles_are(&serving.bundle);
     Ok(report)
 }
 
-/// Serves the Bundle before this one again.
+/// Ends a trial; without one, serves the Bundle before this one again.
 ///
 /// # Errors
 /// 409 if there is none or a load runs, or if the live tiers do not fit it.
@@ -93,18 +105,26 @@ pub(crate) fn roll_back(serving: &Serving) -> Result<(), Problem> {
     let Ok(_one_at_a_time) = serving.loading.try_lock() else {
         return Err(Problem::conflict("another admin change is running; try again when it is done"));
     };
+    if serving.bundle.trial().is_some() {
+        serving.bundle.set_trial(None);
+        serving.metrics.swaps.with_label_values(&["trial_ended"]).inc();
+        serving.metrics.bundles_are(&serving.bundle);
+        return Ok(());
+    }
     let previous = serving.bundle.previous().ok_or_else(|| {
         Problem::conflict("there is no bundle to go back to: none was swapped since the service started")
     })?;
     serving.tiers.fits(previous.bundle.dims()).map_err(|error| Problem::conflict(error.to_string()))?;
     switch(serving, previous);
+    serving.metrics.bundles_are(&serving.bundle);
     serving.metrics.swaps.with_label_values(&["rolled_back"]).inc();
     Ok(())
 }
 
 fn switch(serving: &Serving, next: Arc<ServedBundle>) {
-    serving.metrics.bundle_is(next.bundle.id());
     tracing::info!(bundle_id = next.bundle.id(), "serving another bundle");
+    // What was on trial is either this one or no longer wanted.
+    serving.bundle.set_trial(None);
     serving.bundle.swap(next);
 }
 
@@ -158,6 +178,7 @@ fn prepare(serving: &Serving, folder: &Path, wish: &SwapWish) -> Result<(SwapRep
         load_ms,
         check_ms: begun.elapsed().as_millis() as u64,
         switched: !wish.dry_run,
+        share_permille: wish.share_permille,
     };
     Ok((report, Arc::new(next)))
 }

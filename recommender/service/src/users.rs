@@ -1,26 +1,21 @@
 //! User state as the service sees it: the store, and what was computed from it.
 //!
-//! A known user costs no model step: the user vector is kept under (user, version of the history,
-//! Bundle). Nesting makes one entry serve every dim up to its length: a smaller dim is a prefix of it
-//! (law 1). A version is a counter that [`UserStates::append`] moves forward after the events are on
-//! disk; an entry with another version is not read. Many users share a counter, so an event may cost a
-//! stranger one model step, and never a wrong answer.
+//! A known user costs no model step: the user vector is kept under (user, version of the history, load
+//! of a Bundle). Nesting makes one entry serve every dim up to its length: a smaller dim is a prefix of
+//! it (law 1). The version is a hash of the history, which is read at every request: so it does not
+//! matter who wrote it, a route of this service or a stream consumer beside it.
 //!
-//! Limits: the cache is bounded in bytes. Everything that writes histories while the service runs goes
-//! through here; what does not must call [`UserStates::forget`].
+//! Limits: the cache is bounded in bytes.
 
 use crate::lookup::{Resolved, resolve};
 use crate::problem::Problem;
 use crate::served::ServedBundle;
 use feature_store::{Applied, Event, StoreError, UserStateStore};
 use quick_cache::{Equivalent, Weighter, sync::Cache};
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Counters that users share; a power of two.
-const COUNTERS: usize = 1 << 14;
 /// Bytes of an entry beside its vectors and lists, about: keys, pointers, the cache's own links.
 const ENTRY_BYTES: usize = 256;
 
@@ -105,7 +100,6 @@ impl Weighter<UserKey, Arc<UserEntry>> for InBytes {
 pub(crate) struct UserStates {
     store: UserStateStore,
     cache: Cache<UserKey, Arc<UserEntry>, InBytes>,
-    counters: Box<[AtomicU64]>,
     hasher: RandomState,
 }
 
@@ -116,22 +110,13 @@ impl UserStates {
         UserStates {
             store,
             cache: Cache::with_weighter(entries, cache_bytes as u64, InBytes),
-            counters: (0..COUNTERS).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
         }
     }
 
-    /// Makes events durable; when it returns, no answer is made from the histories before them.
+    /// Makes events durable.
     pub(crate) fn append(&self, events: &[Event]) -> Result<Applied, StoreError> {
-        let done = self.store.append(events);
-        // Also after a failure: what is on disk then is not known here.
-        events.iter().for_each(|event| self.forget(&event.user_id));
-        done
-    }
-
-    /// Drops what was computed for a user whose history changed.
-    pub(crate) fn forget(&self, user: &str) {
-        self.counter(user).fetch_add(1, Ordering::Release);
+        self.store.append(events)
     }
 
     /// Users with state.
@@ -151,15 +136,14 @@ impl UserStates {
         user: &str,
         dim: usize,
     ) -> Result<(Arc<UserEntry>, bool), Problem> {
-        // Read before the store: an append in between makes the entry stale, never the other way.
-        let version = self.counter(user).load(Ordering::Acquire);
+        let keys = self.history_keys(user)?;
+        let version = self.hasher.hash_one(&keys);
         let generation = served.generation;
         let kept = self.cache.get(&UserRef { generation, user });
         let kept = kept.filter(|entry| entry.version == version && entry.vector.len() >= dim);
         if let Some(entry) = kept {
             return Ok((entry, true));
         }
-        let keys = self.history_keys(user)?;
         let resolved = resolve(served.bundle.vocabulary(), keys.iter().map(String::as_str));
         let entry = Arc::new(UserEntry::compute(served, dim, version, resolved)?);
         self.cache.insert(UserKey { generation, user: user.into() }, Arc::clone(&entry));
@@ -185,11 +169,5 @@ impl UserStates {
     /// Users and bytes in the cache.
     pub(crate) fn cached(&self) -> (usize, u64) {
         (self.cache.len(), self.cache.weight())
-    }
-
-    fn counter(&self, user: &str) -> &AtomicU64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(user.as_bytes());
-        &self.counters[hasher.finish() as usize % COUNTERS]
     }
 }

@@ -2,7 +2,7 @@
 //! nothing else in the service knows how items are found.
 
 use crate::problem::Problem;
-use retrieval::{NestedTable, Scored};
+use retrieval::{Bitset, Filter, MAX_WITHOUT, NestedTable, RetrievalError, Scored};
 
 /// Where items are looked for.
 pub(crate) enum Query<'a> {
@@ -27,22 +27,86 @@ pub(crate) struct Search<'a> {
     pub(crate) only: Option<&'a [u32]>,
 }
 
+/// What a [`Search`] forbids, in the form that the scan reads.
+struct Forbidden {
+    without: Vec<u32>,
+    deny: Option<Bitset>,
+    allow: Option<Bitset>,
+}
+
 impl Search<'_> {
     fn allows(&self, id: u32) -> bool {
         let within = |list: &[u32]| list.binary_search(&id).is_ok();
         !self.hidden.iter().any(|list| within(list)) && self.only.is_none_or(within)
     }
+
+    /// Short lists stay lists, which are asked for few rows; long ones become sets of bits.
+    fn forbidden(&self, items: usize) -> Result<Forbidden, RetrievalError> {
+        let hidden = || self.hidden.iter().flat_map(|list| list.iter().copied());
+        let count: usize = self.hidden.iter().map(|list| list.len()).sum();
+        let short = count <= MAX_WITHOUT;
+        Ok(Forbidden {
+            without: if short { hidden().collect() } else { Vec::new() },
+            deny: if short { None } else { Some(Bitset::from_ids(items, hidden())?) },
+            allow: self.only.map(|only| Bitset::from_ids(items, only.iter().copied())).transpose()?,
+        })
+    }
 }
 
-/// Answers every search of a batch, in order; all are at one dim.
+impl Forbidden {
+    fn filter(&self) -> Filter<'_> {
+        let mut filter = Filter::all().without(&self.without);
+        if let Some(set) = &self.deny {
+            filter = filter.deny(set);
+        }
+        if let Some(set) = &self.allow {
+            filter = filter.allow(set);
+        }
+        filter
+    }
+}
+
+/// Answers every search of a batch, in order; all are at one dim. Searches by vector are one matrix
+/// product with the item table; those by item are rare and go one by one.
 pub(crate) fn top_k_batch(table: &NestedTable, searches: &[Search<'_>]) -> Vec<Result<Vec<Scored>, Problem>> {
-    let one = |search: &Search<'_>| {
-        let allowed = |id: u32| search.allows(id);
-        let found = match search.query {
-            Query::Vector(vector) => table.top_k(vector, search.k, &allowed),
-            Query::Item { id, dim } => table.most_similar(id, dim, search.k, &allowed),
-        };
-        found.map_err(Problem::from)
+    let vectors: Vec<(&Search<'_>, &[f32])> = searches
+        .iter()
+        .filter_map(|search| match search.query {
+            Query::Vector(vector) => Some((search, vector)),
+            Query::Item { .. } => None,
+        })
+        .collect();
+    let mut by_vector = match batch(table, &vectors) {
+        Ok(found) => found.into_iter(),
+        // What is wrong with a batch (a value that is not finite) is found again one by one, and named.
+        Err(_) => return searches.iter().map(|search| one(table, search)).collect(),
     };
-    searches.iter().map(one).collect()
+    let answer = |search: &Search<'_>| match search.query {
+        Query::Vector(_) => by_vector.next().ok_or_else(|| Problem::internal("a batch gave too few results")),
+        Query::Item { .. } => one(table, search),
+    };
+    searches.iter().map(answer).collect()
+}
+
+fn batch(table: &NestedTable, searches: &[(&Search<'_>, &[f32])]) -> Result<Vec<Vec<Scored>>, RetrievalError> {
+    let Some((_, first)) = searches.first() else { return Ok(Vec::new()) };
+    let dim = first.len();
+    let forbidden: Vec<Forbidden> =
+        searches.iter().map(|(search, _)| search.forbidden(table.items())).collect::<Result<_, _>>()?;
+    let filters: Vec<Filter<'_>> = forbidden.iter().map(Forbidden::filter).collect();
+    let queries: Vec<f32> = searches.iter().flat_map(|(_, vector)| vector.iter().copied()).collect();
+    // One k for all, the largest; who asked for fewer gets the first of them.
+    let k = searches.iter().map(|(search, _)| search.k).max().unwrap_or(1);
+    let mut found = table.top_k_batch(&queries, dim, k, &filters, 1)?;
+    found.iter_mut().zip(searches).for_each(|(items, (search, _))| items.truncate(search.k));
+    Ok(found)
+}
+
+fn one(table: &NestedTable, search: &Search<'_>) -> Result<Vec<Scored>, Problem> {
+    let allowed = |id: u32| search.allows(id);
+    let found = match search.query {
+        Query::Vector(vector) => table.top_k(vector, search.k, &allowed),
+        Query::Item { id, dim } => table.most_similar(id, dim, search.k, &allowed),
+    };
+    found.map_err(Problem::from)
 }

@@ -18,9 +18,19 @@ pub(crate) struct LoadRequest {
     /// answer is below this; 0 to 1.
     #[serde(default)]
     min_overlap: f64,
+    /// Users in a thousand that get it. Below 1000 (the default) it is a trial: the same users get it at
+    /// every request, and requests without a user id stay with the Bundle of now. Ended by a rollback, or
+    /// by serving a Bundle to all.
+    #[serde(default = "all")]
+    #[schema(minimum = 1, maximum = 1000)]
+    share_permille: u32,
     /// Load and compare without switching.
     #[serde(default)]
     dry_run: bool,
+}
+
+fn all() -> u32 {
+    swap::ALL
 }
 
 /// What is served and what could be gone back to.
@@ -32,6 +42,10 @@ pub(crate) struct BundlesResponse {
     folder: String,
     /// Bundle that a rollback would serve; it is kept in memory.
     previous_bundle_id: Option<String>,
+    /// Bundle on trial.
+    trial_bundle_id: Option<String>,
+    /// Users in a thousand that get it; 0 without a trial.
+    trial_permille: u32,
     /// Users whose vectors are kept.
     kept_users: usize,
     /// Bytes of them, about.
@@ -56,10 +70,13 @@ pub(crate) async fn show(serving: web::Data<Serving>, id: RequestId) -> web::Jso
 
 fn describe(serving: &Serving, id: RequestId) -> BundlesResponse {
     let (current, (kept_users, kept_bytes)) = (serving.bundle.current(), serving.store.cached());
+    let trial = serving.bundle.trial();
     BundlesResponse {
         bundle_id: current.bundle.id().to_string(),
         folder: current.folder.display().to_string(),
         previous_bundle_id: serving.bundle.previous().map(|previous| previous.bundle.id().to_string()),
+        trial_bundle_id: trial.as_ref().map(|trial| trial.served.bundle.id().to_string()),
+        trial_permille: trial.map_or(0, |trial| trial.permille),
         kept_users,
         kept_bytes,
         request_id: id.0,
@@ -85,14 +102,17 @@ pub(crate) async fn load(
     serving: web::Data<Serving>,
     body: JsonBody<LoadRequest>,
 ) -> Result<web::Json<SwapReport>, Problem> {
-    let LoadRequest { bundle: name, min_overlap, dry_run } = body.0;
+    let LoadRequest { bundle: name, min_overlap, share_permille, dry_run } = body.0;
     if !(0.0..=1.0).contains(&min_overlap) {
         return Err(Problem::bad_request(format!("min_overlap is {min_overlap}; send 0 to 1")));
     }
-    swap::load(serving, SwapWish { name, min_overlap, dry_run }).await.map(web::Json)
+    if !(1..=swap::ALL).contains(&share_permille) {
+        return Err(Problem::bad_request(format!("share_permille is {share_permille}; send 1 to {}", swap::ALL)));
+    }
+    swap::load(serving, SwapWish { name, min_overlap, share_permille, dry_run }).await.map(web::Json)
 }
 
-/// Serve the Bundle before this one again.
+/// End a trial; without one, serve the Bundle before this one again.
 #[utoipa::path(
     post, path = "/admin/v1/bundle/rollback", tag = "admin",
     params(("x-api-key" = Option<String>, Header, description = "A key with the scope admin")),

@@ -128,6 +128,9 @@ pub(crate) async fn change(
         return Err(crate::ServiceError::Conflict { live }.into());
     }
     let changes = serving.tiers.plan(&tiers, serving.bundle.current().bundle.dims())?;
+    if let Some(trial) = serving.bundle.trial() {
+        serving.tiers.plan(&tiers, trial.served.bundle.dims())?;
+    }
     if dry_run {
         return Ok(web::Json(TiersChanged { version, dry_run, changes, request_id: id.0 }));
     }

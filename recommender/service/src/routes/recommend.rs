@@ -126,7 +126,7 @@ pub(crate) async fn recommend(
     http: HttpRequest,
     body: JsonBody<RecommendRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let served = serving.bundle.current();
+    let served = serving.bundle.of_user(body.0.user_id.as_deref());
     let caller = http.extensions().get::<Caller>().copied().unwrap_or_default();
     let note = |labels: Labels| drop(http.extensions_mut().insert(labels));
     let (choice, found) = one(&serving, &served, body.0, caller, http.headers(), &note).await?;
@@ -155,17 +155,21 @@ pub(crate) async fn recommend_batch(
         let count = requests.len();
         return Err(Problem::bad_request(format!("requests has {count} entries; send 1 to {most}")));
     }
-    let served = serving.bundle.current();
+    // What no tier and no Bundle would take refuses the whole call, as a wrong type does.
+    if let Some((index, wrong)) = requests.iter().enumerate().find_map(|(at, one)| Some((at, out_of_range(one)?))) {
+        return Err(Problem::bad_request(format!("requests[{index}].{wrong}")));
+    }
+    let bundles: Vec<_> = requests.iter().map(|request| serving.bundle.of_user(request.user_id.as_deref())).collect();
     let caller = http.extensions().get::<Caller>().copied().unwrap_or_default();
     let nowhere = |_: Labels| ();
     // All at once, so that the compute threads can take them as batches.
-    let asked = requests.into_iter().map(|request| one(&serving, &served, request, caller, http.headers(), &nowhere));
-    let found = futures::future::join_all(asked).await;
+    let one = |(request, served)| one(&serving, served, request, caller, http.headers(), &nowhere);
+    let found = futures::future::join_all(requests.into_iter().zip(&bundles).map(one)).await;
     // The tiers outlive the answers that borrow their names.
     let choices: Vec<Option<Choice>> =
         found.iter().map(|one| one.as_ref().ok().map(|(choice, _)| choice.clone())).collect();
-    let answers = found.into_iter().zip(&choices).map(|(one, choice)| match (one, choice) {
-        (Ok((_, found)), Some(choice)) => BatchAnswer::Items(response(&served, choice, found, &id)),
+    let answers = found.into_iter().zip(&choices).zip(&bundles).map(|((one, choice), served)| match (one, choice) {
+        (Ok((_, found)), Some(choice)) => BatchAnswer::Items(response(served, choice, found, &id)),
         (Err(problem), _) => BatchAnswer::Problem(problem.with_request_id(&id.0).document()),
         (Ok(_), None) => unreachable!("every success has its choice"),
     });
@@ -216,6 +220,15 @@ async fn one(
     Ok((choice, found))
 }
 
+/// A number that the schema forbids whatever is served.
+fn out_of_range(request: &RecommendRequest) -> Option<String> {
+    if request.k == Some(0) {
+        return Some("k is 0; ask for 1 or more".into());
+    }
+    let good = (0.0..=1.0).contains(&request.diversity);
+    (!good).then(|| format!("diversity is {}; send 0 to 1", request.diversity))
+}
+
 fn check(request: &RecommendRequest, serving: &Serving) -> Result<(), Problem> {
     let limits = &serving.limits;
     match (&request.user_id, &request.history) {
@@ -224,8 +237,9 @@ fn check(request: &RecommendRequest, serving: &Serving) -> Result<(), Problem> {
         (Some(_), Some(_)) => return Err(Problem::bad_request("user_id and history are both given; send one of them")),
         (None, None) => return Err(Problem::bad_request("neither user_id nor history is given; send one of them")),
     };
-    if !(0.0..=1.0).contains(&request.diversity) {
-        return Err(Problem::bad_request(format!("diversity is {}; send 0 to 1", request.diversity)));
+    // A k of 0 is refused by `check_k`, which knows the tier's largest.
+    if let Some(wrong) = out_of_range(request).filter(|_| request.k != Some(0)) {
+        return Err(Problem::bad_request(wrong));
     }
     check_list("exclude", &request.exclude, limits.exclude, limits)?;
     request.only.as_ref().map_or(Ok(()), |only| check_list("only", only, limits.exclude, limits))

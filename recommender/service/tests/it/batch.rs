@@ -8,7 +8,7 @@ fn a_batch_answers_each_as_a_single_call_would() {
     let server = Server::start();
     let requests = [
         json!({"history": [key(3), key(4)], "k": 3}),
-        json!({"user_id": "a", "k": 0}),
+        json!({"user_id": "a", "k": 21}),
         json!({"user_id": "a", "tier": "premium", "k": 2}),
     ];
     let reply = server.client.post("/v1/recommend/batch", &json!({"requests": requests}));
@@ -29,6 +29,8 @@ fn a_batch_answers_each_as_a_single_call_would() {
     };
     check(json!({"requests": []}), "requests has 0 entries; send 1 to 5");
     check(json!({"requests": vec![json!({"user_id": "a"}); 6]}), "requests has 6 entries");
+    check(json!({"requests": [{"user_id": "a"}, {"user_id": "a", "k": 0}]}), "requests[1].k is 0; ask for 1 or more");
+    check(json!({"requests": [{"user_id": "a", "diversity": 2}]}), "requests[0].diversity is 2; send 0 to 1");
     check(json!({"requests": [{"user_id": 7}]}), "requests[0].user_id: invalid type: integer `7`");
 }
 

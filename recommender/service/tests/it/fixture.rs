@@ -260,3 +260,12 @@ impl Drop for Server {
         }
     }
 }
+
+/// Says stop when dropped, so that a failed assertion does not leave threads that wait for it.
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a std::sync::atomic::AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}

@@ -1,7 +1,7 @@
 //! Another Bundle without a restart: no request fails, a bad one is refused, and there is a way back.
 
 use crate::client::Reply;
-use crate::fixture::{Server, bundle_dir, key, other_bundle, train_config, train_into};
+use crate::fixture::{Server, StopOnDrop, bundle_dir, key, other_bundle, train_config, train_into};
 use fmrlrec::{Bundle, ModelConfig, ObjectiveConfig, TrainConfig};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +34,7 @@ fn swaps_under_load_fail_no_request() {
     }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let stopping = StopOnDrop(&stop);
         let ask = |index: usize| {
             let (server, stop, known) = (&server, &stop, [&first, &other]);
             move || {
@@ -60,7 +61,7 @@ fn swaps_under_load_fail_no_request() {
             assert_eq!(roll_back(&server).status, 200);
             assert_eq!(served(&server), first);
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         assert!(threads.into_iter().all(|thread| thread.join().unwrap() > 0));
     });
 }
@@ -129,6 +130,39 @@ fn a_bad_bundle_is_refused_and_the_old_one_keeps_serving() {
     let dry = load(&server, json!({"bundle": "other", "dry_run": true}));
     assert_eq!((dry.status, &dry.json()["switched"]), (200, &json!(false)), "{}", dry.text);
     assert_eq!(served(&server), first);
+}
+
+#[test]
+fn a_trial_gives_the_same_users_the_same_bundle() {
+    other_bundle();
+    let server = Server::start();
+    let (first, other) = (id_of(bundle_dir()), id_of(other_bundle()));
+    let reply = load(&server, json!({"bundle": "other", "share_permille": 300}));
+    assert_eq!((reply.status, &reply.json()["share_permille"]), (200, &json!(300)), "{}", reply.text);
+    let bundle_of =
+        |user: usize| server.client.recommend(&json!({"user_id": format!("u{user}")})).json()["bundle_id"].clone();
+    let got: Vec<Value> = (0..200).map(bundle_of).collect();
+    assert_eq!(got, (0..200).map(bundle_of).collect::<Vec<_>>(), "a user's Bundle does not change");
+    let on_trial = got.iter().filter(|id| **id == other).count();
+    assert!((30..90).contains(&on_trial), "{on_trial} of 200 at 300 in a thousand");
+    assert!(got.iter().all(|id| [&first, &other].contains(&id)));
+    let inline = server.client.recommend(&json!({"history": [key(1)]}));
+    assert_eq!(inline.json()["bundle_id"], first, "nobody in particular stays with the Bundle of now");
+    let requests: Vec<Value> = (0..5).map(|user| json!({"user_id": format!("u{user}")})).collect();
+    let batch = server.client.post("/v1/recommend/batch", &json!({"requests": requests})).json();
+    assert!((0..5).all(|user| batch["answers"][user]["bundle_id"] == got[user]), "{batch}");
+    let metrics = server.client.get("/metrics").text;
+    assert_eq!(metrics.matches("recommender_bundle_info{").count(), 2);
+    assert!(
+        metrics.contains(&format!("recommender_answers_total{{bundle_id={other},tier=\"standard\"}}")),
+        "{metrics}"
+    );
+
+    assert_eq!(roll_back(&server).status, 200, "it ends the trial");
+    assert!((0..200).all(|user| bundle_of(user) == first));
+    for share in [0, 1001] {
+        assert_eq!(load(&server, json!({"bundle": "other", "share_permille": share})).status, 400);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A known user costs no model step, and never gets an answer from before the last event.
 
-use crate::fixture::{DIMS, Server, key};
+use crate::fixture::{DIMS, Server, StopOnDrop, key};
 use serde_json::json;
 
 fn count(server: &Server, outcome: &str) -> f64 {
@@ -32,6 +32,7 @@ fn an_answer_reflects_every_acknowledged_event_whoever_asks_meanwhile() {
     let server = Server::start();
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
         for _ in 0..4 {
             scope.spawn(|| {
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
@@ -46,6 +47,5 @@ fn an_answer_reflects_every_acknowledged_event_whoever_asks_meanwhile() {
             let newest = key(step % 20 + 1);
             assert!(!reply.item_ids().contains(&newest), "an item just seen came back");
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
