@@ -16,6 +16,7 @@ mod clock;
 mod compute;
 mod config;
 mod error;
+mod hidden;
 mod json_body;
 mod lookup;
 mod metrics;

@@ -61,7 +61,7 @@ impl Serving {
         let metrics = Metrics::new()?;
         let slot = BundleSlot::new(ServedBundle::new(bundle, config.bundle.clone())?);
         metrics.bundles_are(&slot);
-        let users = Arc::new(UserStates::new(store, config.state.cache_mib << 20));
+        let users = Arc::new(UserStates::new(store, config.state.cache_mib << 20, Arc::clone(&clock)));
         let sizes = PoolSizes {
             threads: config.server.compute_threads,
             max_queue: config.server.max_queue,

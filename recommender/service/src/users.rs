@@ -7,6 +7,8 @@
 //!
 //! Limits: the cache is bounded in bytes.
 
+use crate::clock::Clock;
+use crate::hidden::HiddenItems;
 use crate::lookup::{Resolved, resolve};
 use crate::problem::Problem;
 use crate::served::ServedBundle;
@@ -101,22 +103,29 @@ pub(crate) struct UserStates {
     store: UserStateStore,
     cache: Cache<UserKey, Arc<UserEntry>, InBytes>,
     hasher: RandomState,
+    hidden: HiddenItems,
 }
 
 impl UserStates {
     /// A cache of at most `cache_bytes`, about.
-    pub(crate) fn new(store: UserStateStore, cache_bytes: usize) -> UserStates {
+    pub(crate) fn new(store: UserStateStore, cache_bytes: usize, clock: Clock) -> UserStates {
         let entries = cache_bytes / (8 * ENTRY_BYTES) + 1;
         UserStates {
             store,
             cache: Cache::with_weighter(entries, cache_bytes as u64, InBytes),
             hasher: RandomState::new(),
+            hidden: HiddenItems::new(clock),
         }
     }
 
     /// Makes events durable.
     pub(crate) fn append(&self, events: &[Event]) -> Result<Applied, StoreError> {
         self.store.append(events)
+    }
+
+    /// Ids of items that must not be recommended now, ascending.
+    pub(crate) fn hidden(&self, served: &ServedBundle) -> Result<Arc<[u32]>, Problem> {
+        self.hidden.ids(&self.store, served)
     }
 
     /// Users with state.

@@ -74,7 +74,11 @@ fn answer(group: Vec<Ready>, users: &UserStates, prepare_us: f32) {
     let Some(first) = group.first() else { return };
     let (served, dim) = (Arc::clone(&first.job.served), first.dim);
     let begun = Instant::now();
-    let searches: Vec<Search<'_>> = group.iter().map(search).collect();
+    let hidden = match users.hidden(&served) {
+        Ok(hidden) => hidden,
+        Err(problem) => return refuse(group, &problem),
+    };
+    let searches: Vec<Search<'_>> = group.iter().map(|ready| search(ready, &hidden)).collect();
     let found = top_k_batch(&served.table, &searches);
     drop(searches);
     served.record_cost(dim, prepare_us + begun.elapsed().as_secs_f32() * 1e6 / group.len() as f32);
@@ -86,6 +90,13 @@ fn answer(group: Vec<Ready>, users: &UserStates, prepare_us: f32) {
         ready.job.tier.count(ready.job.begun.elapsed());
         // An error means that the client went away in the meantime.
         let _ = ready.job.answer.send(ranked);
+    }
+}
+
+/// The same problem for all.
+fn refuse(group: Vec<Ready>, problem: &Problem) {
+    for ready in group {
+        let _ = ready.job.answer.send(Err(Problem::internal(problem)));
     }
 }
 
@@ -117,7 +128,7 @@ fn read_ids(ask: &Ask, served: &ServedBundle, users: &UserStates) -> Result<Vec<
     Ok(ids)
 }
 
-fn search(ready: &Ready) -> Search<'_> {
+fn search<'a>(ready: &'a Ready, gone: &'a [u32]) -> Search<'a> {
     let ask = &ready.job.ask;
     let seen: &[u32] = match &ready.user {
         Some(user) if !ask.include_seen => &user.seen,
@@ -129,5 +140,5 @@ fn search(ready: &Ready) -> Search<'_> {
         (None, _) => unreachable!("user_of gives an entry for every source but an item"),
     };
     let k = if ask.diversity > 0.0 { pool(ask.k) } else { ask.k };
-    Search { query, k, hidden: [&ask.exclude, seen], only: ask.only.as_deref() }
+    Search { query, k, hidden: [&ask.exclude, seen, gone], only: ask.only.as_deref() }
 }

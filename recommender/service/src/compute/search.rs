@@ -22,7 +22,7 @@ pub(crate) struct Search<'a> {
     pub(crate) query: Query<'a>,
     pub(crate) k: usize,
     /// Ids that must not come back, as ascending lists.
-    pub(crate) hidden: [&'a [u32]; 2],
+    pub(crate) hidden: [&'a [u32]; 3],
     /// If there, only these ids may come back; ascending.
     pub(crate) only: Option<&'a [u32]>,
 }

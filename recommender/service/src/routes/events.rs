@@ -1,5 +1,6 @@
 //! `POST /v1/events`: what a user did; the user's next recommendation reflects it.
 
+use crate::json_body::JsonBody;
 use crate::lookup::check_key;
 use crate::problem::{Problem, ProblemDocument};
 use crate::request_id::RequestId;
@@ -51,9 +52,9 @@ pub(crate) struct EventResponse {
 pub(crate) async fn append(
     serving: web::Data<Serving>,
     id: RequestId,
-    body: web::Json<EventRequest>,
+    body: JsonBody<EventRequest>,
 ) -> Result<web::Json<EventResponse>, Problem> {
-    let EventRequest { user_id, item_id, timestamp_ms, event_id } = body.into_inner();
+    let EventRequest { user_id, item_id, timestamp_ms, event_id } = body.0;
     check_key("user_id", &user_id, &serving.limits)?;
     check_key("item_id", &item_id, &serving.limits)?;
     if let Some(event_id) = &event_id {

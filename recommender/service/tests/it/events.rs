@@ -1,7 +1,7 @@
 //! `/v1/events`: what is accepted is stored, once, and moves the next recommendation.
 
 use crate::fixture::{NOW_MS, Server, key};
-use feature_store::UserStateStore;
+use feature_store::{StreamEvent, UserStateStore};
 use serde_json::{Value, json};
 
 #[test]
@@ -80,4 +80,27 @@ fn state_survives_a_restart_and_events_without_a_time_get_the_clocks() {
     let history = UserStateStore::open(&path, 20).unwrap().history("ada").unwrap();
     let times: Vec<(String, i64)> = history.into_iter().map(|entry| (entry.item_id, entry.timestamp_ms)).collect();
     assert_eq!(times, [(key(4), 7), (key(3), NOW_MS)]);
+}
+
+#[test]
+fn items_that_a_stream_hid_or_let_expire_are_not_recommended() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let best = Server::on(&path, |_| ()).client.recommend(&json!({"history": [key(3)], "k": 4})).item_ids();
+    {
+        let (item_id, timestamp_ms) = (best[0].clone(), NOW_MS - 10);
+        let hidden = StreamEvent::ItemHide { item_id, timestamp_ms };
+        let expire = |at: usize, expires_at_ms| StreamEvent::ItemExpire {
+            item_id: best[at].clone(),
+            timestamp_ms: NOW_MS - 10,
+            expires_at_ms,
+        };
+        let store = UserStateStore::open(&path, 20).unwrap();
+        store.record(&[hidden, expire(1, NOW_MS), expire(2, NOW_MS + 1)]).unwrap();
+    }
+    let server = Server::on(&path, |_| ());
+    let after = server.client.recommend(&json!({"history": [key(3)], "k": 2}));
+    assert_eq!(after.item_ids(), best[2..], "the first is hidden, the second expires now, the third later");
+    let only = server.client.recommend(&json!({"history": [key(3)], "k": 2, "only": [best[0]]}));
+    assert!(only.item_ids().is_empty(), "a hidden item came back by name");
 }

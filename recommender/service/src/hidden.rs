@@ -1,0 +1,61 @@
+//! Ids of the items that a stream has hidden or let expire, for one Bundle: no search gives them.
+//!
+//! The list is made again when the store says that items changed, and at least once a second, since an
+//! expiry needs no event to take effect.
+
+use crate::clock::Clock;
+use crate::problem::Problem;
+use crate::served::ServedBundle;
+use feature_store::UserStateStore;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Age in milliseconds at which a list is made again.
+const MAX_AGE_MS: i64 = 1_000;
+/// Loads of Bundles whose lists are kept: the one of now, one before it, one on trial, and one in hand.
+const MOST_BUNDLES: usize = 4;
+
+/// One list, and what it was made from.
+struct Kept {
+    items_generation: u64,
+    made_ms: i64,
+    ids: Arc<[u32]>,
+}
+
+/// The lists, by load of a Bundle.
+pub(crate) struct HiddenItems {
+    clock: Clock,
+    kept: Mutex<BTreeMap<u64, Kept>>,
+}
+
+impl HiddenItems {
+    pub(crate) fn new(clock: Clock) -> HiddenItems {
+        HiddenItems { clock, kept: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Ids hidden now, ascending; keys that the Bundle does not know are left out.
+    ///
+    /// # Errors
+    /// The store's failure: nothing is recommended rather than something hidden.
+    pub(crate) fn ids(&self, store: &UserStateStore, served: &ServedBundle) -> Result<Arc<[u32]>, Problem> {
+        let now_ms = (self.clock)();
+        // Read before the list is made: a change in between makes the list stale, never the other way.
+        let items_generation = store.items_generation();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(list) = kept.get(&served.generation)
+            && list.items_generation == items_generation
+            && (0..MAX_AGE_MS).contains(&(now_ms - list.made_ms))
+        {
+            return Ok(Arc::clone(&list.ids));
+        }
+        let keys = store.hidden_items(now_ms)?;
+        let mut ids: Vec<u32> = keys.iter().filter_map(|key| served.bundle.vocabulary().id(key)).collect();
+        ids.sort_unstable();
+        let ids: Arc<[u32]> = ids.into();
+        kept.insert(served.generation, Kept { items_generation, made_ms: now_ms, ids: Arc::clone(&ids) });
+        while kept.len() > MOST_BUNDLES {
+            kept.pop_first();
+        }
+        Ok(ids)
+    }
+}
