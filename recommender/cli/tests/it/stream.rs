@@ -258,7 +258,7 @@ fn a_served_stream_moves_the_next_recommendation() {
 
 #[test]
 fn what_does_not_fit_together_is_refused() {
-    refuse_usage(&["ingest"], "--config");
+    refuse_usage(&["ingest"], "--events");
     refuse_usage(&["ingest", "--config", "a", "--events", "b"], "--events");
     refuse_usage(&["ingest", "--events", "b"], "--store");
     refuse_usage(&["ingest", "--events", "b", "--store", "c", "--redrive"], "--config");
