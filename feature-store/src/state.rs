@@ -24,7 +24,7 @@ pub use record::Origin;
 pub use users::{Revision, UserRecord};
 pub use write::{BatchOutcome, SourceRecord};
 
-use crate::{Event, StoreError, StreamEvent};
+use crate::{Event, StagedDir, StoreError, StreamEvent};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,8 +36,9 @@ const MAX_HISTORY_LIMIT: usize = 10_000;
 /// Memory for blocks of the database that were read, in bytes.
 const CACHE_BYTES: u64 = 64 << 20;
 /// Written into every store: another version's store is refused, not misread.
-const FORMAT: &[u8] = b"2";
-const FORMAT_KEY: &str = "format";
+const FORMAT: &str = "recommender user state, format 2\n";
+/// The file that holds it.
+const FORMAT_FILE: &str = "format";
 const USERS_KEY: &str = "users";
 const CREATED_KEY: &str = "created";
 
@@ -91,12 +92,10 @@ impl UserStateStore {
         if !(1..=MAX_HISTORY_LIMIT).contains(&max_history) {
             return Err(StoreError::invalid("max_history", format!("{max_history} is not in 1..={MAX_HISTORY_LIMIT}")));
         }
-        refuse_files(path)?;
-        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            std::fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
+        if !check_format(path)? {
+            create(path)?;
         }
-        let database =
-            Database::builder(path).cache_size(CACHE_BYTES).open().map_err(|error| open_failure(path, &error))?;
+        let database = open_database(path)?;
         let keyspace = |name: &str| {
             let options = || KeyspaceCreateOptions::default().expect_point_read_hits(true);
             database.keyspace(name, options).map_err(|error| failure(path, &error))
@@ -114,7 +113,6 @@ impl UserStateStore {
             writing: Mutex::new(()),
             items_generation: AtomicU64::new(0),
         };
-        inner.check_format()?;
         Ok(UserStateStore { inner: Arc::new(inner) })
     }
 
@@ -191,26 +189,6 @@ impl UserStateStore {
 }
 
 impl Inner {
-    /// A new store is marked with this version; a store with another mark is refused.
-    fn check_format(&self) -> Result<(), StoreError> {
-        match self.meta.get(FORMAT_KEY).map_err(|error| self.failure(&error))? {
-            Some(found) if &*found == FORMAT => Ok(()),
-            Some(found) => Err(StoreError::corrupt(
-                &self.path,
-                format!(
-                    "is a user state store of format {:?}, and this version reads {:?}; name a new path and ingest again",
-                    String::from_utf8_lossy(&found),
-                    String::from_utf8_lossy(FORMAT)
-                ),
-            )),
-            None => {
-                let mut batch = self.database.batch().durability(Some(fjall::PersistMode::SyncAll));
-                batch.insert(&self.meta, FORMAT_KEY, FORMAT);
-                batch.commit().map_err(|error| self.failure(&error))
-            }
-        }
-    }
-
     /// A number kept in the meta table; 0 if it was never written.
     fn counter(&self, key: &str) -> Result<u64, StoreError> {
         match self.meta.get(key).map_err(|error| self.failure(&error))? {
@@ -243,26 +221,48 @@ impl std::fmt::Debug for UserStateStore {
     }
 }
 
-/// A store is a folder. A file in its place is another program's, or a store of version 0.1.
-fn refuse_files(path: &Path) -> Result<(), StoreError> {
+/// Whether there is a store of this format; false where there is nothing yet.
+fn check_format(path: &Path) -> Result<bool, StoreError> {
     if path.is_file() {
         return Err(StoreError::corrupt(
             path,
-            "is a file, and user state is a folder; a file written before the format 2 cannot be read: name a new path \
-             and ingest the events again",
+            "is a file, and user state is a folder; a file of format 1 cannot be read: name a new path and ingest the \
+             events again",
         ));
     }
-    Ok(())
+    match std::fs::read_to_string(path.join(FORMAT_FILE)) {
+        Ok(found) if found == FORMAT => Ok(true),
+        Ok(found) => Err(StoreError::corrupt(
+            path,
+            format!(
+                "is of {:?}, and this version reads {:?}; name a new path and ingest again",
+                found.trim(),
+                FORMAT.trim()
+            ),
+        )),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::io(path)(error)),
+    }
 }
 
-fn open_failure(path: &Path, error: &fjall::Error) -> StoreError {
-    match error {
+/// Makes an empty store, which appears whole or not at all: the database itself would leave a folder
+/// that it refuses later if it were killed while making it.
+fn create(path: &Path) -> Result<(), StoreError> {
+    let staged = StagedDir::create(path, FORMAT_FILE)?;
+    drop(open_database(staged.path())?);
+    let marker = staged.path().join(FORMAT_FILE);
+    std::fs::write(&marker, FORMAT).map_err(StoreError::io(&marker))?;
+    staged.commit()
+}
+
+fn open_database(path: &Path) -> Result<Database, StoreError> {
+    Database::builder(path).cache_size(CACHE_BYTES).open().map_err(|error| match error {
         fjall::Error::Locked => StoreError::State {
             path: path.to_path_buf(),
             reason: "is open in another process; stop it, or name another store".to_owned(),
         },
-        _ => failure(path, error),
-    }
+        other => failure(path, &other),
+    })
 }
 
 fn failure(path: &Path, error: &fjall::Error) -> StoreError {

@@ -133,12 +133,17 @@ impl Pending {
         Ok(history)
     }
 
-    /// Seals the older half of a full head, and drops blocks that lie wholly beyond the bound.
+    /// Seals the older half of a full head, and drops what lies beyond the bound: entries of a head
+    /// that is all there is, else whole blocks.
     fn seal(&mut self, inner: &Inner, user: &str) -> Result<(), StoreError> {
         let head = self.head.as_mut().expect("a head is sealed");
+        let unreadable = || inner.damaged(&format!("the newest history of user {user:?}"));
+        if head.blocks == 0 && head.entries.len() > inner.max_history {
+            let surplus = head.entries.len() - inner.max_history;
+            head.entries.split_off(surplus).ok_or_else(unreadable)?;
+        }
         if head.entries.len() == 2 * BLOCK {
-            let unreadable = || inner.damaged(&format!("the newest history of user {user:?}"));
-            let block = head.entries.seal().ok_or_else(unreadable)?;
+            let block = head.entries.split_off(BLOCK).ok_or_else(unreadable)?;
             self.blocks.insert(head.first_block + head.blocks, Some(block));
             head.blocks += 1;
         }

@@ -68,23 +68,24 @@ impl Entries {
         made
     }
 
-    /// Cuts off the first [`BLOCK`] entries; what is left starts anew from time 0.
-    pub(super) fn seal(&mut self) -> Option<Entries> {
+    /// Cuts off the first `count` entries; what is left starts anew from time 0. `None` if there are
+    /// fewer.
+    pub(super) fn split_off(&mut self, count: usize) -> Option<Entries> {
         let mut reader = Reader::new(&self.bytes);
         let mut at_ms = 0_i64;
-        for _ in 0..BLOCK {
+        for _ in 0..count {
             at_ms = at_ms.wrapping_add(reader.i64()?);
             reader.text()?;
         }
         let cut = self.bytes.len() - reader.rest().len();
-        let block = Entries { len: BLOCK, newest_ms: at_ms, bytes: self.bytes[..cut].to_vec() };
-        let mut rest = Entries { len: self.len - BLOCK, newest_ms: self.newest_ms, bytes: Vec::new() };
+        let first = Entries { len: count, newest_ms: at_ms, bytes: self.bytes[..cut].to_vec() };
+        let mut rest = Entries { len: self.len.checked_sub(count)?, newest_ms: self.newest_ms, bytes: Vec::new() };
         if rest.len > 0 {
             put_i64(&mut rest.bytes, at_ms.wrapping_add(reader.i64()?));
             rest.bytes.extend_from_slice(reader.rest());
         }
         *self = rest;
-        Some(block)
+        Some(first)
     }
 
     /// Appends the entries to `out`, oldest first.
@@ -248,7 +249,7 @@ mod tests {
             times.sort_unstable();
             let all: Vec<HistoryEntry> = times.iter().enumerate().map(|(n, time)| HistoryEntry { item_id: n.to_string(), timestamp_ms: *time }).collect();
             let mut rest = Entries::of(&all);
-            let block = rest.seal().unwrap();
+            let block = rest.split_off(BLOCK).unwrap();
             let mut found = Vec::new();
             decode_block(&encode_block(&block)).unwrap().read_into(&mut found).unwrap();
             prop_assert_eq!(found.len(), BLOCK);
@@ -263,7 +264,7 @@ mod tests {
             }
             if let Some(mut block) = decode_block(&bytes) {
                 let _ = block.read_into(&mut Vec::new());
-                if block.len() >= BLOCK { let _ = block.seal(); }
+                if block.len() >= BLOCK { let _ = block.split_off(BLOCK); }
             }
         }
     }

@@ -51,6 +51,25 @@ fn state_survives_reopening_and_a_second_opener_is_refused() {
 }
 
 #[test]
+fn somebody_elses_folder_and_other_formats_are_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |name: &str, file: &str, contents: &str, part: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join(file), contents).unwrap();
+        let message = UserStateStore::open(&path, 3).unwrap_err().to_string();
+        assert!(message.contains(name) && message.contains(part), "{message}");
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1);
+    };
+    check("docs", "letter.txt", "dear", "holds no format");
+    check("future", "format", "recommender user state, format 3\n", "format 3");
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    UserStateStore::open(&empty, 3).unwrap().append(&[event("u", "a", 1, None)]).unwrap();
+    assert_eq!(items(&UserStateStore::open(&empty, 3).unwrap(), "u"), ["a"]);
+}
+
+#[test]
 fn rubbish_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("rubbish");

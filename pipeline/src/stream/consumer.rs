@@ -67,7 +67,7 @@ impl Consumer<'_> {
     ) -> Result<(), StreamError> {
         source.poll(batch, self.batch.max_messages, LOOK_EVERY.min(self.batch.max_wait()))?;
         let until = Instant::now() + self.batch.max_wait();
-        while !batch.is_empty() && batch.len() < self.batch.max_messages && !source.at_end() && !stop() {
+        while !batch.is_empty() && batch.len() < self.batch.max_messages && !source.idle() && !stop() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;

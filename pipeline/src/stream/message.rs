@@ -64,8 +64,14 @@ pub trait Source {
     /// The source cannot go on.
     fn applied(&mut self, reached: &std::collections::BTreeMap<u32, u64>) -> Result<(), super::StreamError>;
 
-    /// Whether everything that was there when the source was opened has been given out.
+    /// Whether everything that was there when the source was opened has been given out, by this
+    /// source: what other members of a group hold does not count.
     fn at_end(&self) -> bool;
+
+    /// Whether there is nothing to give out just now, so that waiting for more would be in vain.
+    fn idle(&self) -> bool {
+        self.at_end()
+    }
 
     /// Messages not yet given out, by partition, as far as known.
     fn lag(&self) -> std::collections::BTreeMap<u32, u64>;

@@ -21,6 +21,9 @@ const BATCH_EVENTS: usize = 4096;
 pub(crate) fn run(args: &IngestArgs) -> anyhow::Result<()> {
     match (&args.config, &args.events, &args.store) {
         (Some(config), None, None) => crate::ingest_stream::run(config, args),
+        (None, ..) if args.until_end || args.redrive => {
+            Err(bad_input("--until-end and --redrive are about a stream; name its config with --config FILE"))
+        }
         (None, Some(events), Some(store)) => run_file(args, events, store),
         _ => Err(bad_input("ingest takes either --config FILE, or --events FILE and --store DIR; name one of the two")),
     }

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let bundle = open_bundle(&config.bundle)?;
     config.validate(bundle.dims()).with_context(|| format!("config {}", args.config.display()))?;
     let store = UserStateStore::open(&config.state.path, config.state.max_history)?;
-    let stream = args.stream.as_deref().map(|path| crate::ingest_stream::read(path)).transpose()?;
+    let stream = args.stream.as_deref().map(crate::ingest_stream::read).transpose()?;
     let listener = listen(&config.bind, "--bind ADDRESS:PORT")?;
     let interrupt = Interrupt::install(PROMISE)?;
     say(&format!(

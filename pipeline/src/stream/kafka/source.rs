@@ -27,6 +27,8 @@ pub struct KafkaSource {
     topic: String,
     /// Partitions whose end was seen, and not left since.
     ended: BTreeSet<u32>,
+    /// How many partitions the topic has; none until all that are ours have ended.
+    partitions: Option<usize>,
     /// Offset of the next message of each partition.
     next: BTreeMap<u32, u64>,
     lag: BTreeMap<u32, u64>,
@@ -92,6 +94,7 @@ impl KafkaSource {
             name: source.to_owned(),
             topic: topic.to_owned(),
             ended: BTreeSet::new(),
+            partitions: None,
             next: BTreeMap::new(),
             lag: BTreeMap::new(),
             lag_at: None,
@@ -101,12 +104,17 @@ impl KafkaSource {
     /// A topic that does not exist would be waited for without end.
     fn insist_on_topic(&self) -> Result<(), StreamError> {
         let refuse = |reason: String| StreamError::kafka(format!("topic {:?}", self.topic), reason);
-        let known = self.consumer.fetch_metadata(Some(&self.topic), TOPIC_ANSWER);
-        let known = known.map_err(|error| refuse(error.to_string()))?;
-        match known.topics().iter().find(|topic| topic.name() == self.topic) {
-            Some(topic) if topic.error().is_none() => Ok(()),
-            _ => Err(refuse("does not exist; nothing was put aside yet".to_owned())),
+        match self.partition_count().map_err(|error| refuse(error.to_string()))? {
+            Some(_) => Ok(()),
+            None => Err(refuse("does not exist; nothing was put aside yet".to_owned())),
         }
+    }
+
+    /// How many partitions the topic has; none if it does not exist.
+    fn partition_count(&self) -> Result<Option<usize>, KafkaError> {
+        let known = self.consumer.fetch_metadata(Some(&self.topic), TOPIC_ANSWER)?;
+        let topic = known.topics().iter().find(|topic| topic.name() == self.topic && topic.error().is_none());
+        Ok(topic.map(|topic| topic.partitions().len()))
     }
 
     /// Deals with what callbacks left behind during a poll.
@@ -129,6 +137,10 @@ impl KafkaSource {
         match error {
             KafkaError::PartitionEOF(partition) => {
                 self.ended.insert(partition as u32);
+                if self.idle() && !self.at_end() {
+                    // Asked again at the next end if the broker does not say.
+                    self.partitions = self.partition_count().unwrap_or(self.partitions);
+                }
                 Ok(())
             }
             other if passes(&other) => {
@@ -201,6 +213,12 @@ impl Source for KafkaSource {
     }
 
     fn at_end(&self) -> bool {
+        // Partitions of others do not count as read: a member that was killed holds its own until the
+        // group notices.
+        self.idle() && self.partitions == Some(self.consumer.context().shared().assigned.len())
+    }
+
+    fn idle(&self) -> bool {
         let shared = self.consumer.context().shared();
         shared.rebalances > 0 && shared.assigned.is_subset(&self.ended)
     }

@@ -92,8 +92,8 @@ pub(super) fn decode(seal: Seal, bytes: &[u8], first: u64) -> Found {
 
 /// Whether a whole frame starts anywhere in `bytes`.
 pub(super) fn any_frame(seal: Seal, bytes: &[u8]) -> bool {
-    let starts = bytes.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC);
-    starts.into_iter().any(|(at, _)| matches!(decode(seal, &bytes[at..], 0), Found::Frame(..)))
+    let mut starts = bytes.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC);
+    starts.any(|(at, _)| matches!(decode(seal, &bytes[at..], 0), Found::Frame(..)))
 }
 
 fn decode_body(body: &[u8], first: u64) -> Option<Vec<Message>> {
