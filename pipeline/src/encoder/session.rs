@@ -89,7 +89,7 @@ pub(crate) fn load(
         Runtime::Onnxruntime(library) => Err(BuildError::config(
             "runtime",
             format!(
-                "onnxruntime ({}) needs a program built with `--features pipeline/ort`; or say runtime = \"tract\"",
+                "onnxruntime ({}) needs a program built with `--features recommender/ort`; or say runtime = \"tract\"",
                 library.display()
             ),
         )),

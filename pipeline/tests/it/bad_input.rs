@@ -94,5 +94,5 @@ fn onnxruntime_needs_its_feature() {
          runtime = { onnxruntime = \"libonnxruntime.so\" }\nimages = \"images\"\nextension = \"png\"\n",
     );
     project.write("encoder/model.onnx", crate::onnx::mean_colour(2));
-    refused(&project, &["runtime", "libonnxruntime.so", "pipeline/ort"]);
+    refused(&project, &["runtime", "libonnxruntime.so", "recommender/ort"]);
 }
