@@ -14,6 +14,8 @@ pub mod portable;
 mod product;
 mod real;
 mod scan;
+#[cfg(feature = "cuda")]
+mod scan_kernels;
 mod softmax;
 
 pub use cross_entropy::{CrossEntropy, Objective, Scoring, nested_cross_entropy};
