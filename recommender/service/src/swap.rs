@@ -195,7 +195,7 @@ fn first_items(serving: &Serving, served: &ServedBundle, asked: &Asked) -> Resul
     let search = Search {
         query: Query::Vector(entry.vector(dim)),
         k: COMPARED.min(served.table.items()),
-        hidden: [&entry.seen, &[]],
+        hidden: [&entry.seen, &[], &[]],
         only: None,
     };
     let mut found = top_k_batch(&served.table, &[search]);
