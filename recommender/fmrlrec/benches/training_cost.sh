@@ -3,12 +3,12 @@
 # 2,048 feature columns, one block), beside PyTorch on the same machine: implementations in turns,
 # TURNS rounds, medians and ratios as a Markdown table.
 #
-#   recommender/fmrlrec/benches/training_cost.sh [TURNS=3] [THREADS=1] [STEPS=5]
+#   recommender/fmrlrec/benches/training_cost.sh [TURNS=3] [STEPS=5]
 #
 # Needs Python 3 with venv; installs CPU PyTorch from PyPI into target/bench-python.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
-turns="${1:-3}" threads="${2:-1}" steps="${3:-5}"
+turns="${1:-3}" steps="${2:-5}"
 venv=target/bench-python
 if ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
     python3 -m venv --clear "$venv"
@@ -17,23 +17,23 @@ fi
 cargo build --release --workspace --examples --quiet
 results="$(mktemp)"
 trap 'rm -f "$results"' EXIT
-export RAYON_NUM_THREADS="$threads"
 for dims in 8,16,32,64,128 8,16,32,64,128,256 8,16,32,64,128,256,512,1024; do
     for _ in $(seq "$turns"); do
-        target/release/examples/training_cost dims="$dims" steps="$steps" >>"$results"
+        RAYON_NUM_THREADS=1 target/release/examples/training_cost dims="$dims" steps="$steps" >>"$results"
+        RAYON_NUM_THREADS=2 target/release/examples/training_cost dims="$dims" steps="$steps" |
+            sed 's/this repository/this repository, 2 threads/' >>"$results"
         for variant in prefix padded; do
             "$venv/bin/python" recommender/fmrlrec/benches/training_cost.py "$variant" dims="$dims" \
-                steps="$steps" threads="$threads" >>"$results"
+                steps="$steps" threads=1 >>"$results"
         done
     done
 done
-"$venv/bin/python" - "$results" "$threads" <<'PYTHON'
+"$venv/bin/python" - "$results" <<'PYTHON'
 import collections, json, statistics, sys
 groups = collections.defaultdict(list)
 for line in open(sys.argv[1]):
     row = json.loads(line)
     groups[(row["dims"][-1], row["implementation"])].append(row)
-print(f"threads: {sys.argv[2]}")
 print("| dims | implementation | CPU s a step (min to max) | wall s | peak MiB | CPU, times ours |")
 print("|---|---|---|---|---|---|")
 for (dim, name), rows in groups.items():
