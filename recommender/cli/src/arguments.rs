@@ -163,6 +163,10 @@ pub(crate) struct EvaluateArgs {
     /// Which held-out item of each user to predict: the last one, or the one before it.
     #[arg(long, value_enum, default_value_t = SplitName::Test)]
     pub(crate) split: SplitName,
+    /// Evaluate a cut of the model: for each block the leading columns it works on, a trained dim, or 0
+    /// to leave the block out. For example 256,64 or 256,0 of a model with two blocks.
+    #[arg(long, value_name = "DIM,DIM...", value_delimiter = ',')]
+    pub(crate) block_dims: Option<Vec<usize>>,
     /// Folder that gets report.json.
     #[arg(long, value_name = "DIR")]
     pub(crate) output: PathBuf,

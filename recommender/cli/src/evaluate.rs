@@ -15,7 +15,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         SplitName::Validation => Split::Validation,
     };
     let mut progress = Progress::new();
-    let report = fmrlrec::evaluate(&bundle, &snapshot, split, &mut |done, total| {
+    let report = fmrlrec::evaluate(&bundle, &snapshot, split, args.block_dims.as_deref(), &mut |done, total| {
         progress.update("evaluate", done as u64, total as u64);
     })?;
     progress.finish();

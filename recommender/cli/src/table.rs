@@ -6,11 +6,15 @@ use std::collections::BTreeMap;
 /// Report keys and their headings.
 const COLUMNS: [(&str, &str); 3] = [("recall@10", "Recall@10"), ("ndcg@10", "NDCG@10"), ("mrr@10", "MRR@10")];
 
-/// One row a baseline, then one row a dim, with a heading.
+/// One row a baseline, then one row a dim, then those of each earlier exit, with a heading.
 pub(crate) fn quality(report: &Report) -> String {
     let mut rows: Vec<(String, &BTreeMap<String, f64>)> = Vec::new();
     rows.extend(report.baselines.iter().map(|baseline| (baseline.name.clone(), &baseline.metrics)));
     rows.extend(report.dims.iter().map(|quality| (format!("dim {}", quality.dim), &quality.metrics)));
+    for exit in &report.exits {
+        let name = |dim| format!("dim {dim}, exit after block {}", exit.depth);
+        rows.extend(exit.dims.iter().map(|quality| (name(quality.dim), &quality.metrics)));
+    }
     render(&rows)
 }
 

@@ -17,7 +17,7 @@ cargo build --release --quiet
 for name in "${names[@]}"; do
     snapshot="$out/$name-snapshot" bundle="$out/$name"
     [[ -f "$snapshot/manifest.json" ]] || "$program" build --config "pipeline/configs/amazon-$name.toml" --output "$snapshot"
-    if [[ ! -f "$bundle/manifest.json" ]]; then
+    if [[ ! -f "$bundle/bundle.json" ]]; then
         resume=()
         [[ ! -f "$bundle.checkpoint.safetensors" ]] || resume=(--resume)
         "$program" train --config "recommender/fmrlrec/configs/amazon-$name.toml" --snapshot "$snapshot" \

@@ -56,6 +56,7 @@ fn main() -> Result<(), String> {
         }),
         dropout: number("dropout")?,
         seed: 1,
+        exits: Vec::new(),
     };
 
     let mut times = Vec::new();

@@ -2,6 +2,7 @@
 //! default, and a name that is not known is an error.
 
 use crate::TrainError;
+use crate::learner::Exit;
 use crate::ops::Objective;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,23 @@ pub struct ObjectiveConfig {
     /// Share of the largest dim's softmax in the targets of the smaller dims, 0 to below 1; 0 is the
     /// paper's.
     pub distillation: f64,
+    /// Exits after earlier blocks that are trained too, one table each (`[[objective.exits]]`); without
+    /// such tables only the last block's output is trained, as in the paper.
+    #[serde(default)]
+    pub exits: Vec<ExitConfig>,
+}
+
+/// An exit after an earlier block: its output is trained like the last one's, so that a tier may name
+/// a depth and a dim (elastic depth, after 2D Matryoshka and Starbucks).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExitConfig {
+    /// Blocks before the exit, from 1, fewer than `model.blocks`.
+    pub depth: usize,
+    /// Largest nesting dim trained there; the smaller ones are trained with it.
+    pub dim: usize,
+    /// Weight of its mean cross entropy beside 1 for the last block's.
+    pub weight: f64,
 }
 
 /// AdamW, clipping and the learning rate's course: linear warm-up, then cosine.
@@ -116,6 +134,19 @@ impl TrainConfig {
         }
     }
 
+    /// Each exit's depth, weight and loss: the mean over its dims, weighted as at the last block.
+    pub fn exits(&self) -> Vec<Exit> {
+        let exit = |exit: &ExitConfig| {
+            let dims: Vec<usize> = self.model.nesting_dims.iter().copied().filter(|dim| *dim <= exit.dim).collect();
+            let weights = &self.objective.dim_weights[..dims.len()];
+            let scale = exit.weight / weights.iter().sum::<f64>();
+            let weights = weights.iter().map(|weight| weight * scale).collect();
+            let objective = Objective { dims, weights, distillation: self.objective.distillation };
+            Exit { depth: exit.depth, objective }
+        };
+        self.objective.exits.iter().map(exit).collect()
+    }
+
     /// Checks every value.
     ///
     /// # Errors
@@ -149,6 +180,7 @@ impl TrainConfig {
         )?;
         let distillation = self.objective.distillation;
         check((0.0..1.0).contains(&distillation), "objective.distillation", distillation, "must be in 0..1")?;
+        self.validate_exits()?;
         check((1..=10_000).contains(&self.epochs), "epochs", self.epochs, "must be in 1..=10000")?;
         check((2..=10_000).contains(&self.max_len), "max_len", self.max_len, "must be in 2..=10000")?;
         check(
@@ -183,8 +215,33 @@ impl TrainConfig {
         )?;
         check(self.early_stopping.patience > 0, "early_stopping.patience", 0, "must be at least 1")
     }
+
+    fn validate_exits(&self) -> Result<(), TrainError> {
+        let exits = &self.objective.exits;
+        let blocks = self.model.blocks;
+        check(
+            exits.windows(2).all(|pair| pair[0].depth < pair[1].depth),
+            "objective.exits",
+            exits,
+            "depths must rise",
+        )?;
+        for exit in exits {
+            let depth = 1 <= exit.depth && exit.depth < blocks;
+            check(
+                depth,
+                "objective.exits.depth",
+                exit.depth,
+                format_args!("must be in 1..{blocks}, before the last block"),
+            )?;
+            let dims = &self.model.nesting_dims;
+            check(dims.contains(&exit.dim), "objective.exits.dim", exit.dim, format_args!("must be one of {dims:?}"))?;
+            let good = exit.weight.is_finite() && exit.weight > 0.0;
+            check(good, "objective.exits.weight", exit.weight, "must be a number above 0")?;
+        }
+        Ok(())
+    }
 }
 
-fn check(good: bool, field: &str, value: impl std::fmt::Debug, rule: &str) -> Result<(), TrainError> {
+fn check(good: bool, field: &str, value: impl std::fmt::Debug, rule: impl std::fmt::Display) -> Result<(), TrainError> {
     if good { Ok(()) } else { Err(TrainError::Config(format!("{field} = {value:?}: {rule}"))) }
 }

@@ -69,6 +69,14 @@ pub enum BundleError {
         /// The dims there are.
         trained: Vec<usize>,
     },
+    /// Block dims that are not one a block, or that leave out every block.
+    #[error("block dims {given:?}: the model has {blocks} blocks; give one dim for each, at least one of them above 0")]
+    BlockDims {
+        /// What was given.
+        given: Vec<usize>,
+        /// Blocks of the model.
+        blocks: usize,
+    },
     /// An item id past the item table.
     #[error("item id {id} is outside the Bundle's {items} items")]
     UnknownItem {

@@ -3,12 +3,12 @@
 
 use crate::baselines::{item_to_item, popularity};
 use crate::data::{LeaveOneOut, Split, pack_histories};
+use crate::learner::Exit;
 use crate::metrics::metrics_of_ranks;
-use crate::model::dropout::Dropout;
 use crate::model::{FmrlRec, gather};
 use crate::ops::{add_slice_scores, host_values, slices};
-use crate::{BaselineQuality, Bundle, Cpu, DimQuality, Report, TrainError};
-use burn::tensor::{Int, Tensor, TensorData};
+use crate::{BaselineQuality, Bundle, Cpu, DimQuality, ExitQuality, Report, TrainError};
+use burn::tensor::{Tensor, TensorData};
 use feature_store::Snapshot;
 use rayon::prelude::*;
 
@@ -18,13 +18,16 @@ const USERS_A_CHUNK: usize = 64;
 const ROWS_A_TILE: usize = 16;
 
 /// Evaluates a Bundle on a Snapshot with the same vocabulary; `progress` gets (users done, users).
+/// `block_dims`, one a block, evaluates a cut of the model ([`FmrlRec::forward_cut`]); none means the
+/// whole model and its trained exits.
 ///
 /// # Errors
-/// A vocabulary that differs, or a Snapshot that cannot be read.
+/// A vocabulary that differs, block dims that do not fit, or a Snapshot that cannot be read.
 pub fn evaluate(
     bundle: &Bundle,
     snapshot: &Snapshot,
     split: Split,
+    block_dims: Option<&[usize]>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report, TrainError> {
     let items = snapshot.items()?;
@@ -38,13 +41,27 @@ pub fn evaluate(
     }
     let held = LeaveOneOut::new(snapshot.sequences()?);
     crate::data::check_sequences(&held, items.len())?;
-    let model = bundle.model();
-    let dims = quality_at_dims(model, bundle.item_table(), bundle.dims(), bundle.max_history(), &held, split, progress);
+    if let Some(block_dims) = block_dims {
+        bundle.check_block_dims(block_dims)?;
+    }
+    let evaluation = Evaluation {
+        model: bundle.model(),
+        table: bundle.item_table(),
+        items: items.len(),
+        max_history: bundle.max_history(),
+        held: &held,
+        split,
+    };
+    let whole = evaluation.model.block_dims(evaluation.model.blocks.len());
+    let dims = evaluation.quality(bundle.dims(), block_dims.unwrap_or(&whole), progress);
+    let exits = if block_dims.is_none() { evaluation.exits(&bundle.exits()) } else { Vec::new() };
     Ok(Report {
         split: split_name(split).to_owned(),
         users: held.held_out(split).count(),
         items: items.len(),
         dims,
+        exits,
+        block_dims: block_dims.map(<[usize]>::to_vec),
         baselines: baselines(&held, split, items.len()),
         epoch: bundle.report().epoch,
     })
@@ -67,43 +84,63 @@ pub(crate) fn baselines(held: &LeaveOneOut, split: Split, items: usize) -> Vec<B
     .into()
 }
 
-/// Metrics of every dim. `table` is row-major `[n + 1, D]`.
-pub(crate) fn quality_at_dims(
-    model: &FmrlRec<Cpu>,
-    table: &[f32],
-    dims: &[usize],
-    max_history: usize,
-    held: &LeaveOneOut,
-    split: Split,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Vec<DimQuality> {
-    let users: Vec<(&[u32], u32)> = held.held_out(split).collect();
-    let width = dims[dims.len() - 1];
-    let table_tensor =
-        Tensor::<Cpu, 2>::from_data(TensorData::new(table.to_vec(), [table.len() / width, width]), &Default::default());
-    let mut ranks: Vec<Vec<usize>> = dims.iter().map(|_| Vec::with_capacity(users.len())).collect();
-    for chunk in users.chunks(USERS_A_CHUNK) {
-        let (batch, last) = pack_histories(chunk.iter().map(|(history, _)| *history), max_history);
-        let x = model.forward(gather(table_tensor.clone(), &batch.tokens), &batch.keep, &mut Dropout::off());
-        let last: Vec<i32> = last.into_iter().map(|at| at as i32).collect();
-        let count = last.len();
-        let last = Tensor::<Cpu, 1, Int>::from_data(TensorData::new(last, [count]), &Default::default());
-        let targets: Vec<u32> = chunk.iter().map(|(_, target)| *target).collect();
-        for (all, some) in ranks.iter_mut().zip(ranks_at_dims(&host_values(x.select(0, last)), table, &targets, dims)) {
-            all.extend(some);
+/// A model and the users it is evaluated on.
+pub(crate) struct Evaluation<'a> {
+    pub(crate) model: &'a FmrlRec<Cpu>,
+    /// Row-major `[n + 1, D]`.
+    pub(crate) table: &'a [f32],
+    /// `n`.
+    pub(crate) items: usize,
+    pub(crate) max_history: usize,
+    pub(crate) held: &'a LeaveOneOut,
+    pub(crate) split: Split,
+}
+
+impl Evaluation<'_> {
+    /// Metrics at each of `dims`, a leading part of the nesting dims; `block_dims` as in
+    /// [`FmrlRec::forward_cut`]. `progress` gets (users done, users).
+    pub(crate) fn quality(
+        &self,
+        dims: &[usize],
+        block_dims: &[usize],
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Vec<DimQuality> {
+        let users: Vec<(&[u32], u32)> = self.held.held_out(self.split).collect();
+        let shape = [self.items + 1, self.table.len() / (self.items + 1)];
+        let table = Tensor::<Cpu, 2>::from_data(TensorData::new(self.table.to_vec(), shape), &Default::default());
+        let mut ranks: Vec<Vec<usize>> = dims.iter().map(|_| Vec::with_capacity(users.len())).collect();
+        for chunk in users.chunks(USERS_A_CHUNK) {
+            let (batch, last) = pack_histories(chunk.iter().map(|(history, _)| *history), self.max_history);
+            let x = self.model.forward_cut(gather(table.clone(), &batch.tokens), &batch.keep, block_dims);
+            let targets: Vec<u32> = chunk.iter().map(|(_, target)| *target).collect();
+            let found = ranks_at_dims(&host_values(gather(x, &last)), self.table, &targets, dims);
+            ranks.iter_mut().zip(found).for_each(|(all, some)| all.extend(some));
+            progress(ranks[0].len(), users.len());
         }
-        progress(ranks[0].len(), users.len());
+        dims.iter().zip(&ranks).map(|(&dim, ranks)| DimQuality { dim, metrics: metrics_of_ranks(ranks) }).collect()
     }
-    dims.iter().zip(&ranks).map(|(&dim, ranks)| DimQuality { dim, metrics: metrics_of_ranks(ranks) }).collect()
+
+    /// Quality at each trained exit.
+    pub(crate) fn exits(&self, exits: &[Exit]) -> Vec<ExitQuality> {
+        let quality = |exit: &Exit| {
+            let dims = &exit.objective.dims;
+            ExitQuality {
+                depth: exit.depth,
+                dims: self.quality(dims, &self.model.block_dims(exit.depth), &mut |_, _| ()),
+            }
+        };
+        exits.iter().map(quality).collect()
+    }
 }
 
 /// 1-based rank of each target among all items (PAD left out) at every dim; equal scores rank by id.
 ///
 /// # Shapes
-/// `x` `[users, D]`, `table` `[n + 1, D]`, `targets` one a user -> one list of ranks a dim.
+/// `x` `[users, D]`, `table` `[n + 1, D]`, `targets` one a user, `dims` a leading part of the nesting
+/// dims -> one list of ranks a dim.
 pub fn ranks_at_dims(x: &[f32], table: &[f32], targets: &[u32], dims: &[usize]) -> Vec<Vec<usize>> {
-    let width = dims[dims.len() - 1];
-    let items = table.len() / width;
+    let width = x.len() / targets.len().max(1);
+    let items = table.len() / width.max(1);
     let tiles: Vec<Vec<Vec<usize>>> = x
         .par_chunks(ROWS_A_TILE * width)
         .zip(targets.par_chunks(ROWS_A_TILE))

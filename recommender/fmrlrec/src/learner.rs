@@ -23,6 +23,34 @@ pub struct Learner<B: AutodiffBackend> {
     pub dropout: f64,
     /// With the step's number it fixes the dropout masks.
     pub seed: u64,
+    /// Exits trained beside the last block's output.
+    pub exits: Vec<Exit>,
+}
+
+/// An exit after an earlier block.
+#[derive(Debug, Clone)]
+pub struct Exit {
+    /// Blocks before it, from 1.
+    pub depth: usize,
+    /// Its dims, a leading part of the model's, and their weights beside the main objective's.
+    pub objective: Objective,
+}
+
+impl Exit {
+    /// Its largest dim.
+    fn dim(&self) -> usize {
+        self.objective.dims[self.objective.dims.len() - 1]
+    }
+}
+
+/// What a step's losses are made of.
+struct Scored<B: AutodiffBackend> {
+    /// User vectors after each block, `[p, D]`.
+    outputs: Vec<Tensor<B, 2>>,
+    /// Item vectors `[n + 1, P]`: every exit's dim is at most `P`.
+    table: Tensor<B, 2>,
+    /// The slices past `P`.
+    factored: Option<Factored<B>>,
 }
 
 impl<B: TrainingBackend> Learner<B> {
@@ -32,26 +60,39 @@ impl<B: TrainingBackend> Learner<B> {
     /// `features` `[n + 1, f]`; the objective's dims are the model's nesting dims.
     pub fn step(&mut self, batch: &Batch, features: &Tensor<B, 2>, objective: &Objective, learning_rate: f64) -> f64 {
         let mut dropout = Dropout::new(self.dropout, self.seed, self.optimizer.step);
-        let [items, feature_dim] = features.dims();
-        let factored = match (&self.model.projector, &self.model.item_embedding) {
-            (Some(_), None) => factored_slices(&objective.dims, batch.labels.len(), items, feature_dim),
-            _ => 0,
-        };
-        let loss = match &self.model.projector {
-            Some(projector) if factored > 0 => {
-                factored_loss(&self.model, projector, factored, batch, features, objective, &mut dropout)
-            }
-            _ => {
-                let table = self.model.item_table(features.clone());
-                let x = self.model.forward(gather(table.clone(), &batch.tokens), &batch.keep, &mut dropout);
-                nested_loss(x, table, None, &batch.labels, objective)
-            }
-        };
+        let scored = self.forward(batch, features, objective, &mut dropout);
+        let loss = total_loss(scored, &batch.labels, objective, &self.exits);
         let value = host_values::<f64, _, 2>(loss.clone())[0];
         let grads = GradientsParams::from_grads(loss.backward(), &self.model);
         let (model, _) = self.optimizer.step(self.model.clone(), grads, learning_rate);
         self.model = model;
         value
+    }
+
+    fn forward(
+        &self,
+        batch: &Batch,
+        features: &Tensor<B, 2>,
+        objective: &Objective,
+        dropout: &mut Dropout,
+    ) -> Scored<B> {
+        let [items, feature_dim] = features.dims();
+        if let (Some(projector), None) = (&self.model.projector, &self.model.item_embedding) {
+            let most = slices(&objective.dims).len() - self.columns_of_exits(&objective.dims);
+            let count = factored_slices(&objective.dims, batch.labels.len(), items, feature_dim).min(most);
+            if count > 0 {
+                return factored_forward(&self.model, projector, count, batch, features, &objective.dims, dropout);
+            }
+        }
+        let table = self.model.item_table(features.clone());
+        let outputs = self.model.forward_depths(gather(table.clone(), &batch.tokens), &batch.keep, dropout);
+        Scored { outputs, table, factored: None }
+    }
+
+    /// Leading slices that must be table columns: the first, and all that an exit reads.
+    fn columns_of_exits(&self, dims: &[usize]) -> usize {
+        let widest = self.exits.iter().map(Exit::dim).max().unwrap_or(0);
+        dims.iter().take_while(|dim| **dim <= widest).count().max(1)
     }
 }
 
@@ -67,23 +108,23 @@ fn factored_slices(dims: &[usize], positions: usize, items: usize, features: usi
     slices(dims).iter().rev().take(most).take_while(|slice| cheaper(slice.len())).count()
 }
 
-/// The same loss with the last `count` slices factored. Their bias adds the same to every item's
+/// The forward pass with the last `count` slices factored. Their bias adds the same to every item's
 /// score, which the softmax does not see.
-fn factored_loss<B: NestedBackend>(
+fn factored_forward<B: TrainingBackend>(
     model: &FmrlRec<B>,
     projector: &Projector<B>,
     count: usize,
     batch: &Batch,
     features: &Tensor<B, 2>,
-    objective: &Objective,
+    dims: &[usize],
     dropout: &mut Dropout,
-) -> Tensor<B, 2> {
-    let dims = &objective.dims;
+) -> Scored<B> {
     let (head, width) = (dims[dims.len() - count - 1], dims[dims.len() - 1]);
     let table = projector.forward(features.clone(), 0..head);
     let tail = projector.forward(gather(features.clone(), &batch.tokens), head..width);
     let tokens = Tensor::cat(vec![gather(table.clone(), &batch.tokens), tail], 1);
-    let x = model.forward(tokens, &batch.keep, dropout);
+    let outputs = model.forward_depths(tokens, &batch.keep, dropout);
+    let x = &outputs[outputs.len() - 1];
     let product = |slice: &std::ops::Range<usize>| {
         let weight = projector.weight.val().narrow(0, slice.start, slice.len());
         x.clone().narrow(1, slice.start, slice.len()).matmul(weight)
@@ -93,7 +134,24 @@ fn factored_loss<B: NestedBackend>(
         products: Tensor::cat(products, 1).into_primitive().tensor(),
         features: features.clone().into_primitive().tensor(),
     };
-    nested_loss(x.clone().narrow(1, 0, head), table, Some(factored), &batch.labels, objective)
+    Scored { outputs, table, factored: Some(factored) }
+}
+
+/// The last block's loss plus those of the exits.
+fn total_loss<B: TrainingBackend>(
+    scored: Scored<B>,
+    labels: &[u32],
+    objective: &Objective,
+    exits: &[Exit],
+) -> Tensor<B, 2> {
+    let Scored { outputs, table, factored } = scored;
+    let columns = |tensor: &Tensor<B, 2>, width: usize| tensor.clone().narrow(1, 0, width);
+    let width = table.dims()[1];
+    let main = nested_loss(columns(&outputs[outputs.len() - 1], width), table.clone(), factored, labels, objective);
+    exits.iter().fold(main, |total, exit| {
+        let (x, table) = (columns(&outputs[exit.depth - 1], exit.dim()), columns(&table, exit.dim()));
+        total + nested_loss(x, table, None, labels, &exit.objective)
+    })
 }
 
 /// The weighted cross entropy over dims and positions, `[1, 1]`.

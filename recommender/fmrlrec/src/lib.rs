@@ -30,14 +30,16 @@ mod train;
 
 pub use adamw::{AdamW, AdamWConfig, DecayRule};
 pub use bundle::{BUNDLE_VERSION, Bundle};
-pub use config::{EarlyStopping, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart, TrainConfig};
+pub use config::{
+    EarlyStopping, ExitConfig, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart, TrainConfig,
+};
 pub use data::{Batch, LeaveOneOut, Split, pack_histories, training_batches};
 pub use error::{BundleError, TrainError};
 pub use evaluate::{evaluate, ranks_at_dims};
-pub use learner::Learner;
+pub use learner::{Exit, Learner};
 pub use metrics::{CUTOFFS, metrics_of_ranks};
 pub use params::{load_params, named_params};
-pub use report::{BaselineQuality, DimQuality, EpochLine, Report, TrainObserver};
+pub use report::{BaselineQuality, DimQuality, EpochLine, ExitQuality, Report, TrainObserver};
 pub use train::{Device, train};
 
 /// The CPU backend, and the one that trains on it.

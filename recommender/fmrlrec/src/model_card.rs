@@ -26,6 +26,11 @@ pub(crate) fn render(config: &BundleConfig, report: &Report) -> String {
     for quality in &report.dims {
         card += &row(&format!("dim {}", quality.dim), &quality.metrics);
     }
+    for exit in &report.exits {
+        for quality in &exit.dims {
+            card += &row(&format!("dim {}, exit after block {}", quality.dim, exit.depth), &quality.metrics);
+        }
+    }
     for baseline in &report.baselines {
         card += &row(&baseline.name, &baseline.metrics);
     }

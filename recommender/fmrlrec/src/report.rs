@@ -12,6 +12,15 @@ pub struct DimQuality {
     pub metrics: BTreeMap<String, f64>,
 }
 
+/// Quality at an exit after an earlier block.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExitQuality {
+    /// Blocks before the exit.
+    pub depth: usize,
+    /// Largest dim last.
+    pub dims: Vec<DimQuality>,
+}
+
 /// Quality of a method without training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BaselineQuality {
@@ -32,6 +41,12 @@ pub struct Report {
     pub items: usize,
     /// Largest dim last.
     pub dims: Vec<DimQuality>,
+    /// Trained exits after earlier blocks; absent in reports of before there were any.
+    #[serde(default)]
+    pub exits: Vec<ExitQuality>,
+    /// Columns that each block worked on, where not the whole model was evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_dims: Option<Vec<usize>>,
     /// Popularity and item-to-item cosine.
     pub baselines: Vec<BaselineQuality>,
     /// Epoch whose weights these are; 0 when not known.

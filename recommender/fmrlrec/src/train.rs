@@ -8,7 +8,7 @@ use crate::bundle::{BundleConfig, BundleContents, write_bundle};
 use crate::checkpoint::{Checkpoint, Params, Progress};
 use crate::cuda;
 use crate::data::{LeaveOneOut, Split, check_sequences, training_batches};
-use crate::evaluate::{baselines, quality_at_dims, split_name};
+use crate::evaluate::{Evaluation, baselines, split_name};
 use crate::learner::Learner;
 use crate::metrics::rounded;
 use crate::model::FmrlRec;
@@ -78,12 +78,22 @@ pub(crate) fn train_on<B: TrainingBackend>(
     let best = load_params(run.learner.model.valid(), &run.best).map_err(|reason| run.checkpoint_error(reason))?;
     let table = host_values(best.item_table(features.inner()));
     let best = host_model(config, feature_dim, items.len(), &run.best);
-    let dims = &config.model.nesting_dims;
+    let evaluation = Evaluation {
+        model: &best,
+        table: &table,
+        items: items.len(),
+        max_history: config.max_len,
+        held: &held,
+        split: Split::Test,
+    };
+    let whole = best.block_dims(config.model.blocks);
     let report = Report {
         split: split_name(Split::Test).to_owned(),
         users: held.held_out(Split::Test).count(),
         items: items.len(),
-        dims: quality_at_dims(&best, &table, dims, config.max_len, &held, Split::Test, &mut |_, _| ()),
+        dims: evaluation.quality(&config.model.nesting_dims, &whole, &mut |_, _| ()),
+        exits: evaluation.exits(&config.exits()),
+        block_dims: None,
         baselines: baselines(&held, Split::Test, items.len()),
         epoch: run.progress.best_epoch,
     };
@@ -133,7 +143,7 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
         let mut run = Run {
             config,
             checkpoint: checkpoint_path(output),
-            learner: Learner { model, optimizer, dropout: config.dropout, seed: config.seed },
+            learner: Learner { model, optimizer, dropout: config.dropout, seed: config.seed, exits: config.exits() },
             progress: Progress { run: name, ..Progress::default() },
             best: Default::default(),
         };
@@ -220,8 +230,10 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
         let table = host_values(self.learner.model.valid().item_table(features.clone().inner()));
         let [rows, feature_dim] = features.dims();
         let model = host_model(config, feature_dim, rows - 1, &params);
-        let dims = &config.model.nesting_dims;
-        let validation = quality_at_dims(&model, &table, dims, config.max_len, held, Split::Validation, &mut |_, _| ());
+        let whole = model.block_dims(config.model.blocks);
+        let (items, max_history, split) = (rows - 1, config.max_len, Split::Validation);
+        let evaluation = Evaluation { model: &model, table: &table, items, max_history, held, split };
+        let validation = evaluation.quality(&config.model.nesting_dims, &whole, &mut |_, _| ());
         let metric = metric_of(&validation, &config.early_stopping.metric);
         let best_before = self.progress.curves.iter().map(|line| line.metric).fold(f64::NEG_INFINITY, f64::max);
         self.progress.epoch += 1;

@@ -14,6 +14,7 @@ import sys
 import time
 
 K = 10
+PAUSE_S = 0.3
 DIMS = [8, 16, 32, 64, 128, 256, 512, 1024]
 
 
@@ -29,7 +30,8 @@ class Ours:
             sys.exit(f"our program ended at: {' '.join(map(str, words))}")
         return json.loads(line)
 
-    def run(self, dim, batch, threads, count):
+    def run(self, dim, batch, threads):
+        self.ask("run", dim, batch, threads, K, 1)  # Warms threads and caches, as `timed` does for peers.
         answer = self.ask("run", dim, batch, threads, K, 1)
         return answer["cpu_ms" if threads == 1 else "ms"], answer["ids"]
 
@@ -39,6 +41,7 @@ def timed(queries, batch, search, threads):
     # One thread: CPU time, so that a process that waits for its core is not charged for it.
     clock = time.process_time if threads == 1 else time.perf_counter
     times, ids = [], []
+    search(queries[:batch])  # Warms threads and caches after the pause.
     for start in range(0, len(queries) - batch + 1, batch):
         begin = clock()
         found = search(queries[start : start + batch])
@@ -125,8 +128,10 @@ def measure(options, rows, threads):
             for name in medians:
                 if name == "usearch" and batch > 1 and turn > 0:
                     continue  # Many times slower in batches: one turn shows it.
+                # OpenMP's workers go on spinning for a while: the next engine must not pay for that.
+                time.sleep(PAUSE_S)
                 if name == "ours":
-                    times, ids = ours.run(dim, batch, threads, count)
+                    times, ids = ours.run(dim, batch, threads)
                 else:
                     times, ids = timed(ours_queries, batch, engines[name], threads)
                 check(name, ids, truth, best)

@@ -133,6 +133,11 @@ impl<B: Backend> FmrlRec<B> {
         projector.weight = Param::from_tensor(Tensor::from_data(TensorData::new(weight, [largest, f]), &device));
     }
 
+    /// The block dims of [`FmrlRec::forward_cut`] that keep the first `depth` blocks whole.
+    pub fn block_dims(&self, depth: usize) -> Vec<usize> {
+        (0..self.blocks.len()).map(|block| if block < depth { usize::MAX } else { 0 }).collect()
+    }
+
     /// State before the first token.
     pub fn start(&self, users: usize, dim: usize, device: &B::Device) -> HiddenState<B> {
         let zero = || Tensor::zeros([users, dim], device);
@@ -161,11 +166,38 @@ impl<B: NestedBackend> FmrlRec<B> {
     /// # Shapes
     /// `x` `[t, d]` item vectors, `keep` `[t]` -> `[t, d]`.
     pub fn forward(&self, x: Tensor<B, 2>, keep: &[f32], dropout: &mut Dropout) -> Tensor<B, 2> {
+        self.blocks.iter().fold(dropout.apply(x), |y, block| block.forward(y, keep, dropout))
+    }
+
+    /// As [`FmrlRec::forward`], with the output after every block.
+    pub fn forward_depths(&self, x: Tensor<B, 2>, keep: &[f32], dropout: &mut Dropout) -> Vec<Tensor<B, 2>> {
         let mut y = dropout.apply(x);
+        let mut outputs = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
             y = block.forward(y, keep, dropout);
+            outputs.push(y.clone());
         }
-        y
+        outputs
+    }
+
+    /// A cheaper model inside this one: each block works on the leading `block_dims[i]` columns (all of
+    /// a narrower `x`) and lets the others pass; 0 leaves the block out. So equal dims are a slice,
+    /// zeros at the end an early exit, and falling dims a mix of sizes (MatFormer's Mix'n'Match).
+    ///
+    /// # Shapes
+    /// `x` `[t, d]`, `keep` `[t]`, one nesting dim or 0 a block -> `[t, d]`. No dropout.
+    pub fn forward_cut(&self, x: Tensor<B, 2>, keep: &[f32], block_dims: &[usize]) -> Tensor<B, 2> {
+        assert_eq!(block_dims.len(), self.blocks.len(), "one dim a block");
+        let [_, width] = x.dims();
+        self.blocks.iter().zip(block_dims).fold(x, |x, (block, &dim)| match dim.min(width) {
+            0 => x,
+            dim if dim == width => block.forward(x, keep, &mut Dropout::off()),
+            dim => {
+                let rest = x.clone().narrow(1, dim, width - dim);
+                let cut = block.slice(dim).forward(x.narrow(1, 0, dim), keep, &mut Dropout::off());
+                Tensor::cat(vec![cut, rest], 1)
+            }
+        })
     }
 }
 

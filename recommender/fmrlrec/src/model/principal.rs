@@ -96,9 +96,8 @@ mod tests {
         let mut features = Vec::new();
         for _ in 0..4000 {
             let weights: [f64; 3] = std::array::from_fn(|axis| (3 - axis) as f64 * rng.random_range(-1.7..1.7));
-            for column in 0..3 {
-                features.push((5.0 + (0..3).map(|axis| weights[axis] * frame[axis][column]).sum::<f64>()) as f32);
-            }
+            let value = |column: usize| 5.0 + weights.iter().zip(frame).map(|(w, axis)| w * axis[column]).sum::<f64>();
+            features.extend((0..3).map(|column| value(column) as f32));
         }
         let (directions, variances) = principal_directions(&features, 3, 9, 1);
         assert_eq!(directions.len(), 9);

@@ -196,7 +196,7 @@ impl<'a, T: Real> Problem<'a, T> {
         let p = self.positions();
         let mut sums = vec![LogSum::EMPTY; self.slices.len() * p];
         let mut kept = vec![T::ZERO; self.factored() * p * part.len()];
-        let mut scores = vec![T::ZERO; ROWS * ITEMS];
+        let mut scores = [T::ZERO; ROWS * ITEMS];
         for (index, items) in tiles(part).enumerate() {
             let kept = self.kept_tile(&mut kept, index);
             self.factored_scores(&items, kept);
@@ -218,7 +218,7 @@ impl<'a, T: Real> Problem<'a, T> {
         let p = self.positions();
         let mut dx = vec![T::ZERO; self.scoring.x.len()];
         let mut dfactored = vec![T::ZERO; self.scoring.factored.len()];
-        let mut scores = vec![T::ZERO; ROWS * ITEMS];
+        let mut scores = [T::ZERO; ROWS * ITEMS];
         let mut grads = vec![T::ZERO; self.slices.len() * ROWS * ITEMS];
         for ((index, items), dtable) in tiles(part).enumerate().zip(dtable.chunks_mut(ITEMS * self.width)) {
             let kept = self.kept_tile(&mut kept, index);

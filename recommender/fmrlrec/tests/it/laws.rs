@@ -76,6 +76,36 @@ proptest! {
         }
     }
 
+    /// A cut is what one gets by hand: slices of blocks on slices of columns, the rest passed on. Its
+    /// prefixes are cuts of the smaller model.
+    #[test]
+    fn a_cut_is_the_one_made_by_hand(dims in dims(), cut in prop::collection::vec(0usize..5, 3), seed in 0u64..1000, histories in histories()) {
+        let (model, table) = model(&dims, cut.len(), seed);
+        let width = *dims.last().unwrap();
+        // 0 leaves a block out, 4 stands for its whole width.
+        let block_dims: Vec<usize> = cut.iter().map(|at| match at { 0 => 0, 4 => width, at => dims[(at - 1) % dims.len()] }).collect();
+        let batch = pack(&histories);
+        let x = gather(table.clone(), &batch.tokens);
+        let got = host_values::<f32, _, 2>(model.forward_cut(x.clone(), &batch.keep, &block_dims));
+
+        let mut expect: Vec<f32> = host_values(x.clone());
+        for (block, &dim) in model.blocks.iter().zip(&block_dims) {
+            if dim == 0 {
+                continue;
+            }
+            let columns: Vec<f32> = expect.chunks(width).flat_map(|row| row[..dim].to_vec()).collect();
+            let columns = Tensor::<Cpu, 2>::from_data(TensorData::new(columns, [batch.tokens.len(), dim]), &Default::default());
+            let out: Vec<f32> = host_values(block.slice(dim).forward(columns, &batch.keep, &mut Dropout::off()));
+            expect.chunks_mut(width).zip(out.chunks(dim)).for_each(|(row, out)| row[..dim].copy_from_slice(out));
+        }
+        close(&got, &expect)?;
+        for &dim in &dims {
+            let prefix: Vec<f32> = got.chunks(width).flat_map(|row| row[..dim].to_vec()).collect();
+            let smaller = model.slice(dim).forward_cut(x.clone().narrow(1, 0, dim), &batch.keep, &block_dims);
+            close(&host_values::<f32, _, 2>(smaller), &prefix)?;
+        }
+    }
+
     #[test]
     fn recurrence_folding_steps_is_the_forward_pass(dims in dims(), blocks in 1usize..3, seed in 0u64..1000, history in prop::collection::vec(1..=ITEMS, 1..30)) {
         let (model, table) = model(&dims, blocks, seed);

@@ -4,15 +4,15 @@ use feature_store::{
     EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, write_snapshot,
 };
 use fmrlrec::{
-    Bundle, Device, EarlyStopping, EpochLine, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart, Split,
-    TrainConfig, TrainError, TrainObserver, evaluate, train,
+    Bundle, Device, EarlyStopping, EpochLine, ExitConfig, ModelConfig, ObjectiveConfig, OptimizerConfig,
+    ProjectorStart, Split, TrainConfig, TrainError, TrainObserver, evaluate, train,
 };
 use std::path::Path;
 
 const ITEMS: usize = 24;
 
 /// Users walk round a ring of items, so the next item is always known.
-fn snapshot(dir: &Path, change: impl FnOnce(&mut SnapshotContents)) -> Snapshot {
+pub(crate) fn snapshot(dir: &Path, change: impl FnOnce(&mut SnapshotContents)) -> Snapshot {
     let mut contents = SnapshotContents {
         users: (0..40).map(|user| format!("u{user}")).collect(),
         items: (1..=ITEMS)
@@ -46,7 +46,7 @@ fn one_hot(name: &str) -> FeatureBlock {
     FeatureBlock { name: name.into(), dim: ITEMS, values, mask, dtype: FeatureDtype::F32, encoder }
 }
 
-fn config() -> TrainConfig {
+pub(crate) fn config() -> TrainConfig {
     TrainConfig {
         features: vec!["text".into(), "image".into()],
         seed: 3,
@@ -62,7 +62,7 @@ fn config() -> TrainConfig {
             item_embedding: false,
             projector_start: ProjectorStart::Normal,
         },
-        objective: ObjectiveConfig { dim_weights: vec![1.0; 3], distillation: 0.0 },
+        objective: ObjectiveConfig { dim_weights: vec![1.0; 3], distillation: 0.0, exits: Vec::new() },
         optimizer: OptimizerConfig {
             learning_rate: 0.02,
             warmup_steps: 5,
@@ -88,7 +88,7 @@ fn it_learns_and_the_bundle_says_the_same_when_opened_again() {
     assert!(ndcg(2) > 0.9, "the ring is learned at the largest dim: {}", ndcg(2));
     assert!(report.baselines.iter().all(|baseline| baseline.metrics["ndcg@10"] < ndcg(2)));
     let bundle = Bundle::open(&output).unwrap();
-    let again = evaluate(&bundle, &snapshot, Split::Test, &mut |_, _| ()).unwrap();
+    let again = evaluate(&bundle, &snapshot, Split::Test, None, &mut |_, _| ()).unwrap();
     assert_eq!(again, report);
     assert_eq!(bundle.report(), &report);
     // After items 3, 4, 5 comes 6, at the largest dim.
@@ -189,6 +189,11 @@ fn bad_configurations_and_data_are_named_before_training() {
     check(&|c| c.epochs = 0, "epochs = 0");
     check(&|c| c.optimizer.learning_rate = f64::NAN, "learning_rate");
     check(&|c| c.early_stopping.metric = "auc".into(), "early_stopping.metric");
+    let exit = |depth, dim, weight| ExitConfig { depth, dim, weight };
+    check(&|c| c.objective.exits = vec![exit(1, 8, 0.5)], "objective.exits.depth = 1: must be in 1..1");
+    check(&|c| (c.model.blocks, c.objective.exits) = (2, vec![exit(1, 5, 0.5)]), "objective.exits.dim = 5");
+    check(&|c| (c.model.blocks, c.objective.exits) = (2, vec![exit(1, 8, 0.0)]), "objective.exits.weight = 0.0");
+    check(&|c| (c.model.blocks, c.objective.exits) = (3, vec![exit(2, 8, 0.5), exit(1, 8, 0.5)]), "depths must rise");
     check(&|c| c.features = vec!["sound".into()], "no \"sound\"; it has [\"text\", \"image\"]");
     let few = snapshot(&dir.path().join("few"), |contents| contents.interactions.retain(|row| row.timestamp_ms < 2));
     let message =

@@ -180,7 +180,7 @@ pub(crate) fn train_config() -> TrainConfig {
             item_embedding: false,
             projector_start: ProjectorStart::Normal,
         },
-        objective: ObjectiveConfig { dim_weights: vec![1.0; DIMS.len()], distillation: 0.0 },
+        objective: ObjectiveConfig { dim_weights: vec![1.0; DIMS.len()], distillation: 0.0, exits: Vec::new() },
         optimizer: OptimizerConfig {
             learning_rate: 0.02,
             warmup_steps: 5,
