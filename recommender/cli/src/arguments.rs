@@ -128,6 +128,10 @@ pub(crate) struct TrainArgs {
     /// Go on from the checkpoint that an interrupted run of the same config left for this output.
     #[arg(long)]
     pub(crate) resume: bool,
+    /// An older Bundle whose item vectors the new user vectors are to fit too; the config states the
+    /// weight ([compatibility]).
+    #[arg(long, value_name = "DIR")]
+    pub(crate) compatible_with: Option<PathBuf>,
     /// Where to train; cuda needs a program built with --features cuda.
     #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
     pub(crate) device: DeviceName,
@@ -167,6 +171,9 @@ pub(crate) struct EvaluateArgs {
     /// to leave the block out. For example 256,64 or 256,0 of a model with two blocks.
     #[arg(long, value_name = "DIM,DIM...", value_delimiter = ',')]
     pub(crate) block_dims: Option<Vec<usize>>,
+    /// Rank against the item vectors of an older Bundle, at the dims that both have.
+    #[arg(long, value_name = "DIR", conflicts_with = "block_dims")]
+    pub(crate) against: Option<PathBuf>,
     /// Folder that gets report.json.
     #[arg(long, value_name = "DIR")]
     pub(crate) output: PathBuf,

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
 
     let snapshot = open_snapshot(&places.snapshot)?;
     let report = timed("train and evaluate", || {
-        let trained = train::train(&snapshot, &train_config, &places.bundle, false, Device::Cpu, &interrupt);
+        let trained = train::train(&snapshot, &train_config, None, &places.bundle, false, Device::Cpu, &interrupt);
         trained.map_err(|error| how_to_resume(error, &configs.train, &places))
     })?;
     say(&format!("\nleave-one-out {} split, {} items ranked, seen items not removed", report.split, report.items))?;

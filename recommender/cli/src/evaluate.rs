@@ -15,9 +15,11 @@ pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         SplitName::Validation => Split::Validation,
     };
     let mut progress = Progress::new();
-    let report = fmrlrec::evaluate(&bundle, &snapshot, split, args.block_dims.as_deref(), &mut |done, total| {
-        progress.update("evaluate", done as u64, total as u64);
-    })?;
+    let mut shown = |done, total| progress.update("evaluate", done as u64, total as u64);
+    let report = match &args.against {
+        Some(old) => fmrlrec::evaluate_against(&bundle, &open_bundle(old)?, &snapshot, split, &mut shown)?,
+        None => fmrlrec::evaluate(&bundle, &snapshot, split, args.block_dims.as_deref(), &mut shown)?,
+    };
     progress.finish();
     let path = write_report(&report, &args.output)?;
     say(&crate::table::quality(&report))?;

@@ -1,12 +1,12 @@
 //! `train`: Snapshot + config -> Bundle with every dim, one progress line an epoch, Ctrl-C safe.
 
 use crate::arguments::TrainArgs;
-use crate::artefacts::{check_bundle_output, open_snapshot};
+use crate::artefacts::{check_bundle_output, open_bundle, open_snapshot};
 use crate::interrupt::Interrupt;
 use crate::output::say;
 use crate::progress::Progress;
 use feature_store::Snapshot;
-use fmrlrec::{Device, EpochLine, Report, TrainConfig, TrainObserver};
+use fmrlrec::{Bundle, Device, EpochLine, Report, TrainConfig, TrainObserver};
 use std::path::Path;
 use std::time::Instant;
 
@@ -19,7 +19,9 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
     check_bundle_output(&args.output)?;
     let snapshot = open_snapshot(&args.snapshot)?;
     let interrupt = Interrupt::install(PROMISE)?;
-    let report = train(&snapshot, &config, &args.output, args.resume, args.device.into(), &interrupt)?;
+    let old = args.compatible_with.as_deref().map(open_bundle).transpose()?;
+    let device = args.device.into();
+    let report = train(&snapshot, &config, old.as_ref(), &args.output, args.resume, device, &interrupt)?;
     say(&crate::table::quality(&report))?;
     say(&format!(
         "Bundle {}: {} users, {} items, {} split",
@@ -34,6 +36,7 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
 pub(crate) fn train(
     snapshot: &Snapshot,
     config: &TrainConfig,
+    old: Option<&Bundle>,
     output: &Path,
     resume: bool,
     device: Device,
@@ -45,7 +48,7 @@ pub(crate) fn train(
         metric: config.early_stopping.metric.clone(),
         epoch_started: Instant::now(),
     };
-    let report = fmrlrec::train(snapshot, config, output, resume, device, &mut observer)?;
+    let report = fmrlrec::train_compatible(snapshot, config, old, output, resume, device, &mut observer)?;
     observer.progress.clear();
     Ok(report)
 }

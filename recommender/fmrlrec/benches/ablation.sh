@@ -2,13 +2,13 @@
 # What each option of training is worth at each dim: Amazon Beauty at dims 8..128, one change a run from
 # the committed configuration, and models of one dim trained alone. Prints one Markdown table.
 #
-#   recommender/fmrlrec/benches/ablation.sh [EPOCHS=8] [SEED=7]
+#   recommender/fmrlrec/benches/ablation.sh [EPOCHS=6] [SEED=7]
 #
 # Needs ../shared/data/amazon-2014. Snapshot and Bundles go to runs; what is there is not made again, and
-# an interrupted training goes on from its checkpoint. A run takes 6 to 15 minutes on two cores.
+# an interrupted training goes on from its checkpoint. A run takes 4 to 12 minutes on two cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
-epochs="${1:-8}" seed="${2:-7}"
+epochs="${1:-6}" seed="${2:-7}"
 program="${RECOMMENDER_PROGRAM:-target/release/recommender}"
 snapshot=runs/amazon/beauty-snapshot out="runs/ablation/$epochs-epochs-seed-$seed"
 [[ -n "${RECOMMENDER_PROGRAM:-}" ]] || cargo build --release --quiet

@@ -34,12 +34,13 @@ groups = collections.defaultdict(list)
 for line in open(sys.argv[1]):
     row = json.loads(line)
     groups[(row["dims"][-1], row["implementation"])].append(row)
-print("| dims | implementation | CPU s a step (min to max) | wall s | peak MiB | CPU, times ours |")
-print("|---|---|---|---|---|---|")
+print("| dims | implementation | CPU s a step (min to max) | wall s | peak MiB | CPU, times ours | evaluated users/s |")
+print("|---|---|---|---|---|---|---|")
 for (dim, name), rows in groups.items():
     middle = lambda key, rows=rows: statistics.median(row[key] for row in rows)
     cpu = [row["cpu_s"] for row in rows]
     ours = statistics.median(row["cpu_s"] for row in groups[(dim, "this repository")])
+    evaluated = f"{middle('evaluated_a_second'):.0f}" if "evaluated_a_second" in rows[0] else ""
     print(f"| 8..{dim} | {name} | {middle('cpu_s'):.2f} ({min(cpu):.2f} to {max(cpu):.2f}) | {middle('wall_s'):.2f} "
-          f"| {middle('peak_mib'):.0f} | {middle('cpu_s') / ours:.1f} |")
+          f"| {middle('peak_mib'):.0f} | {middle('cpu_s') / ours:.1f} | {evaluated} |")
 PYTHON

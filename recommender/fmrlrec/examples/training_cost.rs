@@ -1,5 +1,6 @@
 //! What a training step costs at a given shape, on random data: one JSON line with the median wall
-//! and CPU seconds of a step and the process's peak memory. `benches/training_cost.sh` runs it
+//! and CPU seconds of a step, the process's peak memory, and how many users a second are evaluated at
+//! all dims (every item ranked). `benches/training_cost.sh` runs it
 //! beside PyTorch. RAYON_NUM_THREADS sets the threads.
 //!
 //! ```text
@@ -9,12 +10,14 @@
 //! step, `max_len`, `mean_len` of the labelled positions a user has, `steps` timed, `dropout`.
 #![allow(clippy::print_stdout)]
 
+use burn::module::AutodiffModule;
 use burn::tensor::{Tensor, TensorData};
-use fmrlrec::model::FmrlRec;
-use fmrlrec::ops::Objective;
+use fmrlrec::model::dropout::Dropout;
+use fmrlrec::model::{FmrlRec, gather};
+use fmrlrec::ops::{Objective, host_values};
 use fmrlrec::{
-    AdamW, AdamWConfig, Batch, CpuTraining, DecayRule, Learner, LeaveOneOut, ModelConfig, ProjectorStart,
-    training_batches,
+    AdamW, AdamWConfig, Batch, Cpu, CpuTraining, DecayRule, Learner, LeaveOneOut, ModelConfig, ProjectorStart,
+    pack_histories, ranks_at_dims, training_batches,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -23,6 +26,8 @@ use std::time::Instant;
 
 /// Steps before the clock starts.
 const WARM_UP: usize = 2;
+/// Users evaluated.
+const EVALUATED: usize = 512;
 
 fn main() -> Result<(), String> {
     let settings = Settings::read()?;
@@ -57,6 +62,7 @@ fn main() -> Result<(), String> {
         dropout: number("dropout")?,
         seed: 1,
         exits: Vec::new(),
+        old_table: None,
     };
 
     let mut times = Vec::new();
@@ -71,6 +77,8 @@ fn main() -> Result<(), String> {
             positions += batch.labels.len();
         }
     }
+    let peak = peak_mib();
+    let evaluated = evaluated_a_second(&learner.model.valid(), features_tensor.inner(), &dims, &mut rng);
     println!(
         "{}",
         serde_json::json!({
@@ -81,7 +89,8 @@ fn main() -> Result<(), String> {
             "wall_s": median(times.iter().map(|(wall, _)| *wall)),
             // The kernel counts CPU time in ticks of 10 ms: the mean is the better figure.
             "cpu_s": times.iter().map(|(_, cpu)| cpu).sum::<f64>() / steps as f64,
-            "peak_mib": peak_mib(),
+            "peak_mib": peak,
+            "evaluated_a_second": evaluated,
             "loss": loss,
         })
     );
@@ -98,6 +107,23 @@ fn batch(rng: &mut ChaCha8Rng, items: usize, users: usize, max_len: f64, mean_le
     }
     let mut batches = training_batches(&LeaveOneOut::new(sequences), max_len as usize, usize::MAX, 1, 0);
     batches.pop().ok_or_else(|| "users is 0: a step needs one user at least".to_owned())
+}
+
+/// Users evaluated a second at all dims: forward pass over a history of 9 items, ranks among all items.
+fn evaluated_a_second(model: &FmrlRec<Cpu>, features: Tensor<Cpu, 2>, dims: &[usize], rng: &mut ChaCha8Rng) -> f64 {
+    let table = model.item_table(features);
+    let values = host_values(table.clone());
+    let items = table.dims()[0] as u32 - 1;
+    let histories: Vec<Vec<u32>> =
+        (0..EVALUATED).map(|_| (0..9).map(|_| rng.random_range(1..=items)).collect()).collect();
+    let start = Instant::now();
+    for histories in histories.chunks(64) {
+        let (batch, last) = pack_histories(histories.iter().map(Vec::as_slice), 50);
+        let x = model.forward(gather(table.clone(), &batch.tokens), &batch.keep, &mut Dropout::off());
+        let targets: Vec<u32> = histories.iter().map(|history| history[0]).collect();
+        std::hint::black_box(ranks_at_dims(&host_values(gather(x, &last)), &values, &targets, dims));
+    }
+    EVALUATED as f64 / start.elapsed().as_secs_f64()
 }
 
 struct Settings(BTreeMap<String, String>);

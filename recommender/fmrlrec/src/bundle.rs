@@ -54,6 +54,9 @@ pub(crate) struct BundleConfig {
     pub(crate) train: TrainConfig,
     pub(crate) feature_dim: usize,
     pub(crate) snapshot_sha256: String,
+    /// Id of the older Bundle whose item vectors user vectors score against too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) compatible_with: Option<String>,
 }
 
 /// Everything a Bundle is made of.

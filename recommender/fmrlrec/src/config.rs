@@ -89,6 +89,14 @@ pub struct EarlyStopping {
     pub patience: usize,
 }
 
+/// Staying compatible with an older Bundle, given with the run; see the module `compatibility`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompatibilityConfig {
+    /// Weight of the loss against the older item vectors, beside 1 for the model's own.
+    pub weight: f64,
+}
+
 /// A training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,6 +122,9 @@ pub struct TrainConfig {
     pub optimizer: OptimizerConfig,
     /// Early stopping.
     pub early_stopping: EarlyStopping,
+    /// Compatibility with an older Bundle; without this table there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compatibility: Option<CompatibilityConfig>,
 }
 
 impl ModelConfig {
@@ -181,6 +192,10 @@ impl TrainConfig {
         let distillation = self.objective.distillation;
         check((0.0..1.0).contains(&distillation), "objective.distillation", distillation, "must be in 0..1")?;
         self.validate_exits()?;
+        if let Some(CompatibilityConfig { weight }) = self.compatibility {
+            let good = weight.is_finite() && weight > 0.0;
+            check(good, "compatibility.weight", weight, "must be a number above 0")?;
+        }
         check((1..=10_000).contains(&self.epochs), "epochs", self.epochs, "must be in 1..=10000")?;
         check((2..=10_000).contains(&self.max_len), "max_len", self.max_len, "must be in 2..=10000")?;
         check(

@@ -1,22 +1,15 @@
 //! Training on an NVIDIA GPU, behind the feature `cuda`: the same loop over burn-cuda. What is
 //! missing is said before the backend would panic over it.
 
-use crate::{Report, TrainConfig, TrainError, TrainObserver};
-use feature_store::Snapshot;
-use std::path::Path;
+use crate::train::Job;
+use crate::{Report, TrainError, TrainObserver};
 
 /// As [`crate::train`] on the first GPU.
 #[cfg(feature = "cuda")]
-pub(crate) fn train(
-    snapshot: &Snapshot,
-    config: &TrainConfig,
-    output: &Path,
-    resume: bool,
-    observer: &mut dyn TrainObserver,
-) -> Result<Report, TrainError> {
+pub(crate) fn train(job: &Job<'_>, observer: &mut dyn TrainObserver) -> Result<Report, TrainError> {
     type Gpu = burn::backend::Autodiff<burn_cuda::Cuda>;
     check_driver()?;
-    crate::train::train_on::<Gpu>(snapshot, config, output, resume, &Default::default(), observer)
+    crate::train::train_on::<Gpu>(job, &Default::default(), observer)
 }
 
 /// # Errors
@@ -41,13 +34,7 @@ pub(crate) fn check_driver() -> Result<(), TrainError> {
 
 /// Says how to get a program that can.
 #[cfg(not(feature = "cuda"))]
-pub(crate) fn train(
-    _: &Snapshot,
-    _: &TrainConfig,
-    _: &Path,
-    _: bool,
-    _: &mut dyn TrainObserver,
-) -> Result<Report, TrainError> {
+pub(crate) fn train(_: &Job<'_>, _: &mut dyn TrainObserver) -> Result<Report, TrainError> {
     Err(TrainError::Device(
         "this program was built without CUDA: build it with --features cuda or train with --device cpu".into(),
     ))

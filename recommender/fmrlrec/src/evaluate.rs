@@ -2,6 +2,7 @@
 //! (law 1 makes its prefixes the smaller models' outputs), then scores dim by dim.
 
 use crate::baselines::{item_to_item, popularity};
+use crate::compatibility::old_vectors;
 use crate::data::{LeaveOneOut, Split, pack_histories};
 use crate::learner::Exit;
 use crate::metrics::metrics_of_ranks;
@@ -9,7 +10,7 @@ use crate::model::{FmrlRec, gather};
 use crate::ops::{add_slice_scores, host_values, slices};
 use crate::{BaselineQuality, Bundle, Cpu, DimQuality, ExitQuality, Report, TrainError};
 use burn::tensor::{Tensor, TensorData};
-use feature_store::Snapshot;
+use feature_store::{Item, Snapshot};
 use rayon::prelude::*;
 
 /// Users whose histories are run together.
@@ -30,17 +31,7 @@ pub fn evaluate(
     block_dims: Option<&[usize]>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report, TrainError> {
-    let items = snapshot.items()?;
-    let theirs = items.iter().map(|item| &item.key);
-    if !theirs.eq(bundle.items().iter().map(|item| &item.key)) {
-        return Err(TrainError::Data(format!(
-            "the Snapshot's {} items are not the Bundle's {}: evaluate on the Snapshot it was trained on",
-            items.len(),
-            bundle.items().len()
-        )));
-    }
-    let held = LeaveOneOut::new(snapshot.sequences()?);
-    crate::data::check_sequences(&held, items.len())?;
+    let (items, held) = items_and_split(bundle, snapshot)?;
     if let Some(block_dims) = block_dims {
         bundle.check_block_dims(block_dims)?;
     }
@@ -51,6 +42,7 @@ pub fn evaluate(
         max_history: bundle.max_history(),
         held: &held,
         split,
+        ranked: None,
     };
     let whole = evaluation.model.block_dims(evaluation.model.blocks.len());
     let dims = evaluation.quality(bundle.dims(), block_dims.unwrap_or(&whole), progress);
@@ -65,6 +57,58 @@ pub fn evaluate(
         baselines: baselines(&held, split, items.len()),
         epoch: bundle.report().epoch,
     })
+}
+
+/// Users of `bundle` ranked against the item vectors of the older Bundle `old`: what an upgrade is worth
+/// before items are embedded again. The report has the dims that both have, and no baselines.
+///
+/// # Errors
+/// As [`evaluate`]; no dim in common, or an item that `old` does not have.
+pub fn evaluate_against(
+    bundle: &Bundle,
+    old: &Bundle,
+    snapshot: &Snapshot,
+    split: Split,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Report, TrainError> {
+    let (items, held) = items_and_split(bundle, snapshot)?;
+    let (ranked, dims) = old_vectors(old, bundle.dims(), &items)?;
+    let evaluation = Evaluation {
+        model: bundle.model(),
+        table: bundle.item_table(),
+        items: items.len(),
+        max_history: bundle.max_history(),
+        held: &held,
+        split,
+        ranked: Some(&ranked),
+    };
+    let whole = evaluation.model.block_dims(evaluation.model.blocks.len());
+    Ok(Report {
+        split: split_name(split).to_owned(),
+        users: held.held_out(split).count(),
+        items: items.len(),
+        dims: evaluation.quality(&dims, &whole, progress),
+        exits: Vec::new(),
+        block_dims: None,
+        baselines: Vec::new(),
+        epoch: bundle.report().epoch,
+    })
+}
+
+/// The Snapshot's items, which must be the Bundle's, and its split.
+fn items_and_split(bundle: &Bundle, snapshot: &Snapshot) -> Result<(Vec<Item>, LeaveOneOut), TrainError> {
+    let items = snapshot.items()?;
+    let theirs = items.iter().map(|item| &item.key);
+    if !theirs.eq(bundle.items().iter().map(|item| &item.key)) {
+        return Err(TrainError::Data(format!(
+            "the Snapshot's {} items are not the Bundle's {}: evaluate on the Snapshot it was trained on",
+            items.len(),
+            bundle.items().len()
+        )));
+    }
+    let held = LeaveOneOut::new(snapshot.sequences()?);
+    crate::data::check_sequences(&held, items.len())?;
+    Ok((items, held))
 }
 
 pub(crate) fn split_name(split: Split) -> &'static str {
@@ -94,6 +138,8 @@ pub(crate) struct Evaluation<'a> {
     pub(crate) max_history: usize,
     pub(crate) held: &'a LeaveOneOut,
     pub(crate) split: Split,
+    /// Other item vectors to rank, `[n + 1, R]` with `R` at most `D`; none means `table`.
+    pub(crate) ranked: Option<&'a [f32]>,
 }
 
 impl Evaluation<'_> {
@@ -113,7 +159,9 @@ impl Evaluation<'_> {
             let (batch, last) = pack_histories(chunk.iter().map(|(history, _)| *history), self.max_history);
             let x = self.model.forward_cut(gather(table.clone(), &batch.tokens), &batch.keep, block_dims);
             let targets: Vec<u32> = chunk.iter().map(|(_, target)| *target).collect();
-            let found = ranks_at_dims(&host_values(gather(x, &last)), self.table, &targets, dims);
+            let ranked = self.ranked.unwrap_or(self.table);
+            let x = gather(x, &last).narrow(1, 0, ranked.len() / (self.items + 1));
+            let found = ranks_at_dims(&host_values(x), ranked, &targets, dims);
             ranks.iter_mut().zip(found).for_each(|(all, some)| all.extend(some));
             progress(ranks[0].len(), users.len());
         }

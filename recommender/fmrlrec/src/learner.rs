@@ -1,5 +1,6 @@
 //! One training step: item vectors, forward, nested loss, backward, AdamW.
 
+use crate::compatibility::OldTable;
 use crate::data::Batch;
 use crate::model::dropout::Dropout;
 use crate::model::{FmrlRec, Projector, gather};
@@ -14,7 +15,7 @@ const MOST_KEPT: usize = 1 << 27;
 
 /// A model and its optimizer.
 #[derive(Debug)]
-pub struct Learner<B: AutodiffBackend> {
+pub struct Learner<B: TrainingBackend> {
     /// The model.
     pub model: FmrlRec<B>,
     /// Its optimizer, which also counts the steps.
@@ -25,6 +26,8 @@ pub struct Learner<B: AutodiffBackend> {
     pub seed: u64,
     /// Exits trained beside the last block's output.
     pub exits: Vec<Exit>,
+    /// Older item vectors that user vectors are to fit too.
+    pub old_table: Option<OldTable<B>>,
 }
 
 /// An exit after an earlier block.
@@ -61,7 +64,8 @@ impl<B: TrainingBackend> Learner<B> {
     pub fn step(&mut self, batch: &Batch, features: &Tensor<B, 2>, objective: &Objective, learning_rate: f64) -> f64 {
         let mut dropout = Dropout::new(self.dropout, self.seed, self.optimizer.step);
         let scored = self.forward(batch, features, objective, &mut dropout);
-        let loss = total_loss(scored, &batch.labels, objective, &self.exits);
+        let old = self.old_table.as_ref();
+        let loss = total_loss(scored, &batch.labels, objective, &self.exits, old);
         let value = host_values::<f64, _, 2>(loss.clone())[0];
         let grads = GradientsParams::from_grads(loss.backward(), &self.model);
         let (model, _) = self.optimizer.step(self.model.clone(), grads, learning_rate);
@@ -137,21 +141,26 @@ fn factored_forward<B: TrainingBackend>(
     Scored { outputs, table, factored: Some(factored) }
 }
 
-/// The last block's loss plus those of the exits.
+/// The last block's loss plus those of the exits and against older item vectors.
 fn total_loss<B: TrainingBackend>(
     scored: Scored<B>,
     labels: &[u32],
     objective: &Objective,
     exits: &[Exit],
+    old: Option<&OldTable<B>>,
 ) -> Tensor<B, 2> {
     let Scored { outputs, table, factored } = scored;
+    let last = &outputs[outputs.len() - 1];
     let columns = |tensor: &Tensor<B, 2>, width: usize| tensor.clone().narrow(1, 0, width);
-    let width = table.dims()[1];
-    let main = nested_loss(columns(&outputs[outputs.len() - 1], width), table.clone(), factored, labels, objective);
-    exits.iter().fold(main, |total, exit| {
+    let mut total = nested_loss(columns(last, table.dims()[1]), table.clone(), factored, labels, objective);
+    for exit in exits {
         let (x, table) = (columns(&outputs[exit.depth - 1], exit.dim()), columns(&table, exit.dim()));
-        total + nested_loss(x, table, None, labels, &exit.objective)
-    })
+        total = total + nested_loss(x, table, None, labels, &exit.objective);
+    }
+    if let Some((old, (x, labels))) = old.and_then(|old| Some((old, old.select(last, labels)?))) {
+        total = total + nested_loss(x, old.table.clone(), None, &labels, &old.objective);
+    }
+    total
 }
 
 /// The weighted cross entropy over dims and positions, `[1, 1]`.

@@ -14,6 +14,7 @@ mod adamw;
 mod baselines;
 mod bundle;
 mod checkpoint;
+mod compatibility;
 mod config;
 mod cuda;
 mod data;
@@ -30,17 +31,19 @@ mod train;
 
 pub use adamw::{AdamW, AdamWConfig, DecayRule};
 pub use bundle::{BUNDLE_VERSION, Bundle};
+pub use compatibility::OldTable;
 pub use config::{
-    EarlyStopping, ExitConfig, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart, TrainConfig,
+    CompatibilityConfig, EarlyStopping, ExitConfig, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart,
+    TrainConfig,
 };
 pub use data::{Batch, LeaveOneOut, Split, pack_histories, training_batches};
 pub use error::{BundleError, TrainError};
-pub use evaluate::{evaluate, ranks_at_dims};
+pub use evaluate::{evaluate, evaluate_against, ranks_at_dims};
 pub use learner::{Exit, Learner};
 pub use metrics::{CUTOFFS, metrics_of_ranks};
 pub use params::{load_params, named_params};
 pub use report::{BaselineQuality, DimQuality, EpochLine, ExitQuality, Report, TrainObserver};
-pub use train::{Device, train};
+pub use train::{Device, train, train_compatible};
 
 /// The CPU backend, and the one that trains on it.
 pub type Cpu = burn_flex::Flex;

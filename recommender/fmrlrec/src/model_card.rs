@@ -34,6 +34,9 @@ pub(crate) fn render(config: &BundleConfig, report: &Report) -> String {
     for baseline in &report.baselines {
         card += &row(&baseline.name, &baseline.metrics);
     }
+    if let Some(old) = &config.compatible_with {
+        card += &format!("\nUser vectors were trained to score against the item vectors of Bundle {old} too.\n");
+    }
     card + "\n## Limits\n\nItems are known by their features and the vocabulary of the training Snapshot. \
             Histories longer than the configured length count with their newest items only. \
             Quality above is on held-out interactions of known users; it says nothing about what users would have done \

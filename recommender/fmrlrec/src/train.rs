@@ -6,6 +6,7 @@
 use crate::adamw::{AdamW, AdamWConfig, DecayRule};
 use crate::bundle::{BundleConfig, BundleContents, write_bundle};
 use crate::checkpoint::{Checkpoint, Params, Progress};
+use crate::compatibility::OldTable;
 use crate::cuda;
 use crate::data::{LeaveOneOut, Split, check_sequences, training_batches};
 use crate::evaluate::{Evaluation, baselines, split_name};
@@ -15,13 +16,13 @@ use crate::model::FmrlRec;
 use crate::ops::host_values;
 use crate::params::{load_params, named_params};
 use crate::{
-    Cpu, CpuTraining, DimQuality, EpochLine, ProjectorStart, Report, TrainConfig, TrainError, TrainObserver,
+    Bundle, Cpu, CpuTraining, DimQuality, EpochLine, ProjectorStart, Report, TrainConfig, TrainError, TrainObserver,
     TrainingBackend,
 };
 use burn::module::AutodiffModule;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
-use feature_store::{Snapshot, sha256_bytes};
+use feature_store::{Item, Snapshot, sha256_bytes};
 use std::path::{Path, PathBuf};
 
 /// Where training runs. Evaluation and the Bundle are the CPU's in any case.
@@ -47,20 +48,46 @@ pub fn train(
     device: Device,
     observer: &mut dyn TrainObserver,
 ) -> Result<Report, TrainError> {
+    train_compatible(snapshot, config, None, output, resume, device, observer)
+}
+
+/// As [`train`], so that user vectors also score against the item vectors of `old`, with the weight
+/// that `config.compatibility` states.
+///
+/// # Errors
+/// Those of [`train`]; `old` without `config.compatibility` or the other way round; no dim or no item
+/// in common.
+pub fn train_compatible(
+    snapshot: &Snapshot,
+    config: &TrainConfig,
+    old: Option<&Bundle>,
+    output: &Path,
+    resume: bool,
+    device: Device,
+    observer: &mut dyn TrainObserver,
+) -> Result<Report, TrainError> {
+    let job = Job { snapshot, config, old, output, resume };
     match device {
-        Device::Cpu => train_on::<CpuTraining>(snapshot, config, output, resume, &Default::default(), observer),
-        Device::Cuda => cuda::train(snapshot, config, output, resume, observer),
+        Device::Cpu => train_on::<CpuTraining>(&job, &Default::default(), observer),
+        Device::Cuda => cuda::train(&job, observer),
     }
 }
 
-pub(crate) fn train_on<B: TrainingBackend>(
-    snapshot: &Snapshot,
-    config: &TrainConfig,
-    output: &Path,
+/// What to train from and where to.
+pub(crate) struct Job<'a> {
+    snapshot: &'a Snapshot,
+    config: &'a TrainConfig,
+    old: Option<&'a Bundle>,
+    output: &'a Path,
     resume: bool,
+}
+
+pub(crate) fn train_on<B: TrainingBackend>(
+    job: &Job<'_>,
     device: &B::Device,
     observer: &mut dyn TrainObserver,
 ) -> Result<Report, TrainError> {
+    let Job { snapshot, config, output, .. } = *job;
     config.validate()?;
     let items = snapshot.items()?;
     let held = LeaveOneOut::new(snapshot.sequences()?);
@@ -69,7 +96,8 @@ pub(crate) fn train_on<B: TrainingBackend>(
     let feature_dim = features.dims()[1];
     let snapshot_sha256 = snapshot.fingerprint()?;
 
-    let mut run = Run::<B>::start(config, &snapshot_sha256, &features, output, resume)?;
+    let mut run = Run::<B>::start(job, &snapshot_sha256, &features)?;
+    run.learner.old_table = old_table(job, &items, device)?;
     while run.progress.epoch < config.epochs && !run.is_stale() {
         run.epoch(&held, &features, observer)?;
         run.save()?;
@@ -85,6 +113,7 @@ pub(crate) fn train_on<B: TrainingBackend>(
         max_history: config.max_len,
         held: &held,
         split: Split::Test,
+        ranked: None,
     };
     let whole = best.block_dims(config.model.blocks);
     let report = Report {
@@ -97,7 +126,8 @@ pub(crate) fn train_on<B: TrainingBackend>(
         baselines: baselines(&held, Split::Test, items.len()),
         epoch: run.progress.best_epoch,
     };
-    let bundle_config = BundleConfig { train: config.clone(), feature_dim, snapshot_sha256 };
+    let compatible_with = job.old.map(|old| old.id().to_owned());
+    let bundle_config = BundleConfig { train: config.clone(), feature_dim, snapshot_sha256, compatible_with };
     let curves = &run.progress.curves;
     write_bundle(
         output,
@@ -118,15 +148,11 @@ struct Run<'a, B: TrainingBackend> {
 }
 
 impl<'a, B: TrainingBackend> Run<'a, B> {
-    fn start(
-        config: &'a TrainConfig,
-        snapshot: &str,
-        features: &Tensor<B, 2>,
-        output: &Path,
-        resume: bool,
-    ) -> Result<Run<'a, B>, TrainError> {
+    fn start(job: &Job<'a>, snapshot: &str, features: &Tensor<B, 2>) -> Result<Run<'a, B>, TrainError> {
+        let Job { config, output, resume, .. } = *job;
         let text = serde_json::to_string(config).map_err(|e| TrainError::Config(e.to_string()))?;
-        let name = sha256_bytes(format!("{text}{snapshot}").as_bytes());
+        let old = job.old.map_or("", Bundle::id);
+        let name = sha256_bytes(format!("{text}{snapshot}{old}").as_bytes());
         let optimizer = AdamW::new(AdamWConfig {
             beta_1: 0.9,
             beta_2: 0.999,
@@ -143,7 +169,14 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
         let mut run = Run {
             config,
             checkpoint: checkpoint_path(output),
-            learner: Learner { model, optimizer, dropout: config.dropout, seed: config.seed, exits: config.exits() },
+            learner: Learner {
+                model,
+                optimizer,
+                dropout: config.dropout,
+                seed: config.seed,
+                exits: config.exits(),
+                old_table: None,
+            },
             progress: Progress { run: name, ..Progress::default() },
             best: Default::default(),
         };
@@ -232,7 +265,7 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
         let model = host_model(config, feature_dim, rows - 1, &params);
         let whole = model.block_dims(config.model.blocks);
         let (items, max_history, split) = (rows - 1, config.max_len, Split::Validation);
-        let evaluation = Evaluation { model: &model, table: &table, items, max_history, held, split };
+        let evaluation = Evaluation { model: &model, table: &table, items, max_history, held, split, ranked: None };
         let validation = evaluation.quality(&config.model.nesting_dims, &whole, &mut |_, _| ());
         let metric = metric_of(&validation, &config.early_stopping.metric);
         let best_before = self.progress.curves.iter().map(|line| line.metric).fold(f64::NEG_INFINITY, f64::max);
@@ -251,6 +284,28 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
             best: metric.max(best_before),
             validation,
         }
+    }
+}
+
+/// The older item vectors that the run is to stay compatible with.
+fn old_table<B: TrainingBackend>(
+    job: &Job<'_>,
+    items: &[Item],
+    device: &B::Device,
+) -> Result<Option<OldTable<B>>, TrainError> {
+    match (job.old, &job.config.compatibility) {
+        (None, None) => Ok(None),
+        (Some(old), Some(compatibility)) => {
+            OldTable::new(old, compatibility.weight, job.config, items, device).map(Some)
+        }
+        (None, Some(_)) => Err(TrainError::Config(
+            "compatibility: names no Bundle to be compatible with; give one (--compatible-with) or leave the table out"
+                .into(),
+        )),
+        (Some(old), None) => Err(TrainError::Config(format!(
+            "compatibility: is missing, and Bundle {} is to be compatible with; state its weight",
+            old.id()
+        ))),
     }
 }
 

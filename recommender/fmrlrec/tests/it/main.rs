@@ -1,5 +1,6 @@
 //! Behaviour of the model crate: exactness against fixtures, the three laws, training end to end.
 
+mod compatibility;
 mod exits;
 mod fixtures;
 mod laws;

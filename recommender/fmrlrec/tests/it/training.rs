@@ -71,6 +71,7 @@ pub(crate) fn config() -> TrainConfig {
             clip_norm: 5.0,
         },
         early_stopping: EarlyStopping { metric: "ndcg@10".into(), patience: 12 },
+        compatibility: None,
     }
 }
 

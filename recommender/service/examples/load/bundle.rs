@@ -99,5 +99,6 @@ fn config(args: &BundleArgs) -> TrainConfig {
             clip_norm: 5.0,
         },
         early_stopping: EarlyStopping { metric: "ndcg@10".into(), patience: 100 },
+        compatibility: None,
     }
 }

@@ -189,6 +189,7 @@ pub(crate) fn train_config() -> TrainConfig {
             clip_norm: 5.0,
         },
         early_stopping: EarlyStopping { metric: "ndcg@10".into(), patience: 12 },
+        compatibility: None,
     }
 }
 
