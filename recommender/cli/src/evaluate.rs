@@ -4,7 +4,7 @@ use crate::arguments::{EvaluateArgs, SplitName};
 use crate::artefacts::{open_bundle, open_snapshot, write_report};
 use crate::output::say;
 use crate::progress::Progress;
-use fmrlrec::Split;
+use fmrlrec::{Part, Split};
 
 /// Evaluates, writes the report, then prints the table.
 pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
@@ -16,10 +16,13 @@ pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     };
     let mut progress = Progress::new();
     let mut shown = |done, total| progress.update("evaluate", done as u64, total as u64);
-    let report = match &args.against {
-        Some(old) => fmrlrec::evaluate_against(&bundle, &open_bundle(old)?, &snapshot, split, &mut shown)?,
-        None => fmrlrec::evaluate(&bundle, &snapshot, split, args.block_dims.as_deref(), &mut shown)?,
+    let old = args.against.as_deref().map(open_bundle).transpose()?;
+    let part = match (&old, &args.block_dims) {
+        (Some(old), _) => Part::Against(old),
+        (None, Some(block_dims)) => Part::Cut(block_dims),
+        (None, None) => Part::Whole,
     };
+    let report = fmrlrec::evaluate(&bundle, &snapshot, split, part, &mut shown)?;
     progress.finish();
     let path = write_report(&report, &args.output)?;
     say(&crate::table::quality(&report))?;

@@ -18,23 +18,42 @@ const USERS_A_CHUNK: usize = 64;
 /// Users scored together by one thread.
 const ROWS_A_TILE: usize = 16;
 
+/// What of a Bundle is evaluated.
+#[derive(Debug, Clone, Copy)]
+pub enum Part<'a> {
+    /// The whole model and its trained exits.
+    Whole,
+    /// A cut, one dim a block ([`FmrlRec::forward_cut`]).
+    Cut(&'a [usize]),
+    /// The users of the whole model against the item vectors of an older Bundle, at the dims that both
+    /// have: what an upgrade is worth before items are embedded again.
+    Against(&'a Bundle),
+}
+
 /// Evaluates a Bundle on a Snapshot with the same vocabulary; `progress` gets (users done, users).
-/// `block_dims`, one a block, evaluates a cut of the model ([`FmrlRec::forward_cut`]); none means the
-/// whole model and its trained exits.
 ///
 /// # Errors
-/// A vocabulary that differs, block dims that do not fit, or a Snapshot that cannot be read.
+/// A vocabulary that differs, a Snapshot that cannot be read, block dims that do not fit, an older
+/// Bundle without a dim in common or without one of the items.
 pub fn evaluate(
     bundle: &Bundle,
     snapshot: &Snapshot,
     split: Split,
-    block_dims: Option<&[usize]>,
+    part: Part<'_>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report, TrainError> {
     let (items, held) = items_and_split(bundle, snapshot)?;
-    if let Some(block_dims) = block_dims {
-        bundle.check_block_dims(block_dims)?;
-    }
+    let old = match part {
+        Part::Against(old) => Some(old_vectors(old, bundle.dims(), &items)?),
+        Part::Whole | Part::Cut(_) => None,
+    };
+    let block_dims = match part {
+        Part::Cut(block_dims) => {
+            bundle.check_block_dims(block_dims)?;
+            Some(block_dims.to_vec())
+        }
+        Part::Whole | Part::Against(_) => None,
+    };
     let evaluation = Evaluation {
         model: bundle.model(),
         table: bundle.item_table(),
@@ -42,55 +61,18 @@ pub fn evaluate(
         max_history: bundle.max_history(),
         held: &held,
         split,
-        ranked: None,
+        ranked: old.as_ref().map(|(vectors, _)| &vectors[..]),
     };
-    let whole = evaluation.model.block_dims(evaluation.model.blocks.len());
-    let dims = evaluation.quality(bundle.dims(), block_dims.unwrap_or(&whole), progress);
-    let exits = if block_dims.is_none() { evaluation.exits(&bundle.exits()) } else { Vec::new() };
+    let dims = old.as_ref().map_or(bundle.dims(), |(_, dims)| dims);
+    let whole = evaluation.model.block_dims(bundle.blocks());
     Ok(Report {
         split: split_name(split).to_owned(),
         users: held.held_out(split).count(),
         items: items.len(),
-        dims,
-        exits,
-        block_dims: block_dims.map(<[usize]>::to_vec),
+        dims: evaluation.quality(dims, block_dims.as_ref().unwrap_or(&whole), progress),
+        exits: if matches!(part, Part::Whole) { evaluation.exits(&bundle.exits()) } else { Vec::new() },
+        block_dims,
         baselines: baselines(&held, split, items.len()),
-        epoch: bundle.report().epoch,
-    })
-}
-
-/// Users of `bundle` ranked against the item vectors of the older Bundle `old`: what an upgrade is worth
-/// before items are embedded again. The report has the dims that both have, and no baselines.
-///
-/// # Errors
-/// As [`evaluate`]; no dim in common, or an item that `old` does not have.
-pub fn evaluate_against(
-    bundle: &Bundle,
-    old: &Bundle,
-    snapshot: &Snapshot,
-    split: Split,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<Report, TrainError> {
-    let (items, held) = items_and_split(bundle, snapshot)?;
-    let (ranked, dims) = old_vectors(old, bundle.dims(), &items)?;
-    let evaluation = Evaluation {
-        model: bundle.model(),
-        table: bundle.item_table(),
-        items: items.len(),
-        max_history: bundle.max_history(),
-        held: &held,
-        split,
-        ranked: Some(&ranked),
-    };
-    let whole = evaluation.model.block_dims(evaluation.model.blocks.len());
-    Ok(Report {
-        split: split_name(split).to_owned(),
-        users: held.held_out(split).count(),
-        items: items.len(),
-        dims: evaluation.quality(&dims, &whole, progress),
-        exits: Vec::new(),
-        block_dims: None,
-        baselines: Vec::new(),
         epoch: bundle.report().epoch,
     })
 }

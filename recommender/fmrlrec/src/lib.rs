@@ -38,7 +38,7 @@ pub use config::{
 };
 pub use data::{Batch, LeaveOneOut, Split, pack_histories, training_batches};
 pub use error::{BundleError, TrainError};
-pub use evaluate::{evaluate, evaluate_against, ranks_at_dims};
+pub use evaluate::{Part, evaluate, ranks_at_dims};
 pub use learner::{Exit, Learner};
 pub use metrics::{CUTOFFS, metrics_of_ranks};
 pub use params::{load_params, named_params};

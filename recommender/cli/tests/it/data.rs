@@ -50,6 +50,16 @@ impl Data {
         self.path("long.toml")
     }
 
+    /// The training config changed: what to replace, and what to append.
+    pub(crate) fn train_config_with(&self, name: &str, replace: &[(&str, &str)], append: &str) -> PathBuf {
+        let text = replace.iter().fold(train(1), |text, (from, to)| {
+            assert!(text.contains(from), "the training config has no {from:?}");
+            text.replace(from, to)
+        });
+        self.write(name, &(text + append));
+        self.path(name)
+    }
+
     pub(crate) fn serve_config(&self) -> PathBuf {
         self.path("serve.toml")
     }

@@ -4,19 +4,51 @@
 use crate::data::Data;
 use crate::program::{Running, command, refuse, succeed, text};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// A Snapshot and a training long enough that a signal meets it under way, short enough for a test.
+struct Training {
+    data: Data,
+    snapshot: PathBuf,
+    config: PathBuf,
+    bundle: PathBuf,
+    checkpoint: PathBuf,
+}
+
+impl Training {
+    fn new() -> Training {
+        let data = Data::new();
+        let (bundle, checkpoint) = (data.path("bundle"), data.path("bundle.checkpoint.safetensors"));
+        let (snapshot, config) = (data.built("snapshot"), data.train_config_with_epochs(400));
+        Training { data, snapshot, config, bundle, checkpoint }
+    }
+
+    fn to<'a>(&'a self, output: &'a Path) -> [&'a str; 7] {
+        ["train", "--config", text(&self.config), "--snapshot", text(&self.snapshot), "--output", text(output)]
+    }
+
+    /// The Bundle is that of a run that was never stopped.
+    fn assert_same_as_uninterrupted(&self) {
+        let whole = self.data.path("whole");
+        succeed(self.to(&whole));
+        for file in ["weights.safetensors", "item_table.safetensors", "report.json", "curves.csv"] {
+            assert_eq!(
+                fs::read(self.bundle.join(file)).unwrap(),
+                fs::read(whole.join(file)).unwrap(),
+                "{file} differs"
+            );
+        }
+    }
+}
+
 #[test]
 fn interrupted_training_resumes_to_the_same_bundle() {
-    let data = Data::new();
-    let snapshot = data.built("snapshot");
-    // Enough epochs that the signal meets a run under way, few enough that the test stays short.
-    let config = data.train_config_with_epochs(400);
-    let (bundle, whole) = (data.path("bundle"), data.path("whole"));
-    let checkpoint = data.path("bundle.checkpoint.safetensors");
-    let args = ["train", "--config", text(&config), "--snapshot", text(&snapshot), "--output", text(&bundle)];
+    let training = Training::new();
+    let Training { bundle, checkpoint, .. } = &training;
+    let args = training.to(bundle);
 
     let running = Running::start(command().args(args));
     let end = std::time::Instant::now() + LIMIT;
@@ -37,10 +69,7 @@ fn interrupted_training_resumes_to_the_same_bundle() {
 
     succeed(args.into_iter().chain(["--resume"]));
     assert!(!checkpoint.exists(), "the checkpoint outlived its Bundle");
-    succeed(["train", "--config", text(&config), "--snapshot", text(&snapshot), "--output", text(&whole)]);
-    for file in ["weights.safetensors", "item_table.safetensors", "report.json", "curves.csv"] {
-        assert_eq!(fs::read(bundle.join(file)).unwrap(), fs::read(whole.join(file)).unwrap(), "{file} differs");
-    }
+    training.assert_same_as_uninterrupted();
 }
 
 #[test]
@@ -63,17 +92,14 @@ const KILLS: u64 = 20;
 
 #[test]
 fn kill_nine_at_any_moment_leaves_a_checkpoint_to_go_on_from() {
-    let data = Data::new();
-    let snapshot = data.built("snapshot");
-    let config = data.train_config_with_epochs(400);
-    let (bundle, whole) = (data.path("bundle"), data.path("whole"));
-    let checkpoint = data.path("bundle.checkpoint.safetensors");
-    let args = ["train", "--config", text(&config), "--snapshot", text(&snapshot), "--output", text(&bundle)];
-    let resume = |checkpoint: &std::path::Path| checkpoint.exists().then_some("--resume");
+    let training = Training::new();
+    let Training { bundle, checkpoint, .. } = &training;
+    let args = training.to(bundle);
+    let resume = |checkpoint: &Path| checkpoint.exists().then_some("--resume");
 
     let mut killed = 0;
     for round in 0..KILLS {
-        let running = Running::start(command().args(args).args(resume(&checkpoint)));
+        let running = Running::start(command().args(args).args(resume(checkpoint)));
         // Moments spread over a run's first tenths of a second: start, steps and writes of checkpoints.
         std::thread::sleep(Duration::from_millis(20 + round * 37 % 240));
         running.signal("KILL");
@@ -82,14 +108,11 @@ fn kill_nine_at_any_moment_leaves_a_checkpoint_to_go_on_from() {
         assert!(matches!(done.code, None | Some(0)), "round {round}: {:?} {}", done.code, done.stderr);
         killed += u64::from(done.code.is_none());
         if bundle.exists() {
-            fs::remove_dir_all(&bundle).unwrap();
+            fs::remove_dir_all(bundle).unwrap();
         }
     }
     assert!(killed > KILLS / 2, "only {killed} of {KILLS} runs met the signal");
 
-    succeed(args.into_iter().chain(resume(&checkpoint)));
-    succeed(["train", "--config", text(&config), "--snapshot", text(&snapshot), "--output", text(&whole)]);
-    for file in ["weights.safetensors", "item_table.safetensors", "report.json", "curves.csv"] {
-        assert_eq!(fs::read(bundle.join(file)).unwrap(), fs::read(whole.join(file)).unwrap(), "{file} differs");
-    }
+    succeed(args.into_iter().chain(resume(checkpoint)));
+    training.assert_same_as_uninterrupted();
 }

@@ -2,6 +2,7 @@
 
 mod artefacts;
 mod completions;
+mod cuts;
 mod data;
 mod demo;
 mod deploy;

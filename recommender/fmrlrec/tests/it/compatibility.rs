@@ -2,7 +2,7 @@
 
 use crate::training::{config, snapshot};
 use feature_store::Snapshot;
-use fmrlrec::{Bundle, CompatibilityConfig, Device, Split, TrainConfig, evaluate_against, train, train_compatible};
+use fmrlrec::{Bundle, CompatibilityConfig, Device, Part, Split, TrainConfig, evaluate, train, train_compatible};
 use std::path::Path;
 
 /// Another seed and another set of dims: 4 and 16 are shared.
@@ -27,7 +27,7 @@ fn a_compatible_upgrade_is_good_against_the_old_items_and_its_own() {
     let compatible = trained(&snapshot, &upgrade(Some(1.0)), Some(&old), &dir.path().join("compatible"));
     let plain = trained(&snapshot, &upgrade(None), None, &dir.path().join("plain"));
     let against_old = |bundle: &Bundle| {
-        let report = evaluate_against(bundle, &old, &snapshot, Split::Test, &mut |_, _| ()).unwrap();
+        let report = evaluate(bundle, &snapshot, Split::Test, Part::Against(&old), &mut |_, _| ()).unwrap();
         assert_eq!(report.dims.iter().map(|quality| quality.dim).collect::<Vec<_>>(), [4, 16]);
         report.dims[1].metrics["ndcg@10"]
     };
@@ -35,7 +35,7 @@ fn a_compatible_upgrade_is_good_against_the_old_items_and_its_own() {
     assert!(against_old(&plain) < 0.5, "two trainings do not agree by themselves: {}", against_old(&plain));
     assert!(compatible.report().dims[2].metrics["ndcg@10"] > 0.9, "{:?}", compatible.report().dims[2]);
     // Against itself the table is the Bundle's own.
-    let own = evaluate_against(&old, &old, &snapshot, Split::Test, &mut |_, _| ()).unwrap();
+    let own = evaluate(&old, &snapshot, Split::Test, Part::Against(&old), &mut |_, _| ()).unwrap();
     assert_eq!(own.dims, old.report().dims);
     let card = std::fs::read_to_string(dir.path().join("compatible/MODEL_CARD.md")).unwrap();
     assert!(card.contains(old.id()), "{card}");
@@ -50,7 +50,7 @@ fn new_items_have_no_part_in_it() {
     let more = snapshot(&dir.path().join("more"), |contents| contents.items[0].key = "new".into());
     let config = TrainConfig { epochs: 1, ..upgrade(Some(1.0)) };
     let bundle = trained(&more, &config, Some(&old), &dir.path().join("bundle"));
-    let message = evaluate_against(&bundle, &old, &more, Split::Test, &mut |_, _| ()).unwrap_err().to_string();
+    let message = evaluate(&bundle, &more, Split::Test, Part::Against(&old), &mut |_, _| ()).unwrap_err().to_string();
     assert!(message.contains("item \"new\" is not in the older Bundle"), "{message}");
 }
 

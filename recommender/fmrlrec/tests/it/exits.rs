@@ -7,7 +7,7 @@ use fmrlrec::model::dropout::Dropout;
 use fmrlrec::model::{FmrlRec, gather};
 use fmrlrec::ops::{Objective, Scoring, host_values, nested_cross_entropy};
 use fmrlrec::{
-    AdamW, AdamWConfig, Batch, Bundle, CpuTraining, DecayRule, Device, Exit, ExitConfig, Learner, ModelConfig,
+    AdamW, AdamWConfig, Batch, Bundle, CpuTraining, DecayRule, Device, Exit, ExitConfig, Learner, ModelConfig, Part,
     ProjectorStart, Split, TrainConfig, evaluate, train,
 };
 
@@ -28,9 +28,10 @@ fn a_trained_exit_is_good_and_the_report_says_so() {
         let report = train(&snapshot, config, &output, false, Device::Cpu, &mut ()).unwrap();
         (report, Bundle::open(&output).unwrap())
     };
-    let at_exit = |bundle: &Bundle| evaluate(bundle, &snapshot, Split::Test, Some(&[16, 0]), &mut |_, _| ()).unwrap();
+    let at_exit =
+        |bundle: &Bundle| evaluate(bundle, &snapshot, Split::Test, Part::Cut(&[16, 0]), &mut |_, _| ()).unwrap();
     let (report, bundle) = trained("exit", &with_exit());
-    assert_eq!(evaluate(&bundle, &snapshot, Split::Test, None, &mut |_, _| ()).unwrap(), report);
+    assert_eq!(evaluate(&bundle, &snapshot, Split::Test, Part::Whole, &mut |_, _| ()).unwrap(), report);
     let [exit] = &report.exits[..] else { panic!("one exit: {:?}", report.exits) };
     let cut = at_exit(&bundle);
     assert_eq!((exit.depth, &exit.dims[..]), (1, &cut.dims[..2]), "a cut without the last block is the exit");
@@ -60,7 +61,7 @@ fn a_cut_of_a_bundle_gives_its_own_user_vector_and_wrong_ones_are_refused() {
         let message = vector(block_dims).unwrap_err().to_string();
         assert!(message.contains(expect), "{message}");
         let message =
-            evaluate(&bundle, &snapshot, Split::Test, Some(block_dims), &mut |_, _| ()).unwrap_err().to_string();
+            evaluate(&bundle, &snapshot, Split::Test, Part::Cut(block_dims), &mut |_, _| ()).unwrap_err().to_string();
         assert!(message.contains(expect), "{message}");
     };
     refused(&[16], "block dims [16]: the model has 2 blocks");

@@ -4,7 +4,7 @@ use feature_store::{
     EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, write_snapshot,
 };
 use fmrlrec::{
-    Bundle, Device, EarlyStopping, EpochLine, ExitConfig, ModelConfig, ObjectiveConfig, OptimizerConfig,
+    Bundle, Device, EarlyStopping, EpochLine, ExitConfig, ModelConfig, ObjectiveConfig, OptimizerConfig, Part,
     ProjectorStart, Split, TrainConfig, TrainError, TrainObserver, evaluate, train,
 };
 use std::path::Path;
@@ -89,7 +89,7 @@ fn it_learns_and_the_bundle_says_the_same_when_opened_again() {
     assert!(ndcg(2) > 0.9, "the ring is learned at the largest dim: {}", ndcg(2));
     assert!(report.baselines.iter().all(|baseline| baseline.metrics["ndcg@10"] < ndcg(2)));
     let bundle = Bundle::open(&output).unwrap();
-    let again = evaluate(&bundle, &snapshot, Split::Test, None, &mut |_, _| ()).unwrap();
+    let again = evaluate(&bundle, &snapshot, Split::Test, Part::Whole, &mut |_, _| ()).unwrap();
     assert_eq!(again, report);
     assert_eq!(bundle.report(), &report);
     // After items 3, 4, 5 comes 6, at the largest dim.
