@@ -132,7 +132,7 @@ pub(crate) struct TrainArgs {
     /// weight ([compatibility]).
     #[arg(long, value_name = "DIR")]
     pub(crate) compatible_with: Option<PathBuf>,
-    /// Where to train; cuda needs a program built with --features cuda.
+    /// Where to train; cuda and wgpu need a program built with the feature of that name.
     #[arg(long, value_enum, default_value_t = DeviceName::Cpu)]
     pub(crate) device: DeviceName,
 }
@@ -144,6 +144,8 @@ pub(crate) enum DeviceName {
     Cpu,
     /// The first NVIDIA GPU.
     Cuda,
+    /// A GPU through Vulkan, Metal or DirectX 12.
+    Wgpu,
 }
 
 impl From<DeviceName> for fmrlrec::Device {
@@ -151,6 +153,7 @@ impl From<DeviceName> for fmrlrec::Device {
         match name {
             DeviceName::Cpu => fmrlrec::Device::Cpu,
             DeviceName::Cuda => fmrlrec::Device::Cuda,
+            DeviceName::Wgpu => fmrlrec::Device::Wgpu,
         }
     }
 }

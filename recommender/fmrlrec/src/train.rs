@@ -7,9 +7,9 @@ use crate::adamw::{AdamW, AdamWConfig, DecayRule};
 use crate::bundle::{BundleConfig, BundleContents, write_bundle};
 use crate::checkpoint::{Checkpoint, Params, Progress};
 use crate::compatibility::OldTable;
-use crate::cuda;
 use crate::data::{LeaveOneOut, Split, check_sequences, training_batches};
 use crate::evaluate::{Evaluation, baselines, split_name};
+use crate::gpu;
 use crate::learner::Learner;
 use crate::metrics::rounded;
 use crate::model::FmrlRec;
@@ -32,6 +32,8 @@ pub enum Device {
     Cpu,
     /// The first NVIDIA GPU; the program must be built with the feature `cuda`.
     Cuda,
+    /// A GPU through Vulkan, Metal or DirectX 12; the program must be built with the feature `wgpu`.
+    Wgpu,
 }
 
 /// Trains at all dims at once and writes a Bundle to `output`. With `resume` it goes on from the
@@ -69,7 +71,8 @@ pub fn train_compatible(
     let job = Job { snapshot, config, old, output, resume };
     match device {
         Device::Cpu => train_on::<CpuTraining>(&job, &Default::default(), observer),
-        Device::Cuda => cuda::train(&job, observer),
+        Device::Cuda => gpu::train_cuda(&job, observer),
+        Device::Wgpu => gpu::train_wgpu(&job, observer),
     }
 }
 

@@ -7,14 +7,14 @@
 
 mod autodiff;
 mod cross_entropy;
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod cube;
 mod exp;
 pub mod portable;
 mod product;
 mod real;
 mod scan;
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod scan_kernels;
 mod softmax;
 

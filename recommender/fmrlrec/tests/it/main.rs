@@ -3,6 +3,7 @@
 mod compatibility;
 mod exits;
 mod fixtures;
+mod gpu;
 mod laws;
 mod loss;
 mod metrics;

@@ -229,12 +229,14 @@ fn python_reads_the_weights() {
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
 }
 
-#[cfg(not(feature = "cuda"))]
+#[cfg(not(any(feature = "cuda", feature = "wgpu")))]
 #[test]
-fn a_program_without_cuda_says_how_to_get_one() {
+fn a_program_without_a_device_says_how_to_get_one() {
     let dir = tempfile::tempdir().unwrap();
     let snapshot = snapshot(dir.path(), |_| ());
-    let message =
-        train(&snapshot, &config(), &dir.path().join("none"), false, Device::Cuda, &mut ()).unwrap_err().to_string();
-    assert!(message.contains("--features cuda") && message.contains("--device cpu"), "{message}");
+    for (device, feature) in [(Device::Cuda, "--features cuda"), (Device::Wgpu, "--features wgpu")] {
+        let output = dir.path().join("none");
+        let message = train(&snapshot, &config(), &output, false, device, &mut ()).unwrap_err().to_string();
+        assert!(message.contains(feature) && message.contains("--device cpu"), "{message}");
+    }
 }

@@ -1,0 +1,138 @@
+//! The numbers of the CPU on a GPU: the scan's kernel with its backward, and training steps. Mesa's
+//! software device (Debian: mesa-vulkan-drivers) is enough for the feature `wgpu`.
+
+#[cfg(not(any(feature = "cuda", feature = "wgpu")))]
+#[test]
+fn a_gpu_gives_the_numbers_of_the_cpu() {
+    crate::fixtures::say_skipped("GPU: built without the features cuda and wgpu");
+}
+
+#[cfg(feature = "cuda")]
+#[test]
+fn cuda_gives_the_numbers_of_the_cpu() {
+    match fmrlrec::gpu::check_cuda() {
+        Ok(()) => parity::check::<burn_cuda::Cuda>(),
+        Err(missing) => crate::fixtures::say_skipped(&missing.to_string()),
+    }
+}
+
+#[cfg(feature = "wgpu")]
+#[test]
+fn a_graphics_api_gives_the_numbers_of_the_cpu() {
+    match fmrlrec::gpu::check_wgpu() {
+        Ok(()) => parity::check::<burn_wgpu::Wgpu>(),
+        Err(missing) => crate::fixtures::say_skipped(&missing.to_string()),
+    }
+}
+
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod parity {
+    use burn::backend::Autodiff;
+    use burn::tensor::{Tensor, TensorData, TensorPrimitive};
+    use fmrlrec::model::FmrlRec;
+    use fmrlrec::ops::{NestedBackend, Objective, host_values};
+    use fmrlrec::{
+        AdamW, AdamWConfig, Batch, Cpu, DecayRule, Exit, Learner, LeaveOneOut, ModelConfig, ProjectorStart,
+        TrainingBackend, training_batches,
+    };
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    const ITEMS: usize = 300;
+    const FEATURES: usize = 24;
+
+    pub(super) fn check<G: NestedBackend>() {
+        scans_agree::<G>();
+        training_agrees::<G>();
+    }
+
+    fn random(seed: u64, n: usize) -> Vec<f32> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        (0..n).map(|_| rng.random_range(-1.0..1.0)).collect()
+    }
+
+    fn close(what: &str, got: &[f32], expect: &[f32]) {
+        assert_eq!(got.len(), expect.len(), "{what}");
+        for (at, (got, expect)) in got.iter().zip(expect).enumerate() {
+            assert!((got - expect).abs() <= 1e-4 * (1.0 + expect.abs()), "{what}[{at}]: {got} is not {expect}");
+        }
+    }
+
+    /// Sequences of 1 to 60 tokens, an odd number of channels.
+    fn scans_agree<G: NestedBackend>() {
+        let (lengths, d) = ([1, 60, 7, 2, 33], 19);
+        let keep: Vec<f32> = lengths.iter().flat_map(|len| (0..*len).map(|t| if t == 0 { 0.0 } else { 1.0 })).collect();
+        let (u, grad) = (random(1, keep.len() * 2 * d), random(2, keep.len() * 2 * d));
+        // Within the unit circle, as lambda always is.
+        let lambda: Vec<f32> = random(3, 2 * d).iter().map(|value| 0.7 * value).collect();
+        let cpu = scan::<Cpu>(&u, &lambda, &keep, &grad);
+        let gpu = scan::<G>(&u, &lambda, &keep, &grad);
+        for (what, (gpu, cpu)) in ["h", "du", "dlambda"].iter().zip(gpu.iter().zip(&cpu)) {
+            close(what, gpu, cpu);
+        }
+    }
+
+    /// States and the gradients for inputs and lambda.
+    fn scan<B: NestedBackend>(u: &[f32], lambda: &[f32], keep: &[f32], grad: &[f32]) -> [Vec<f32>; 3] {
+        let tensor = |values: &[f32], rows: usize| {
+            let data = TensorData::new(values.to_vec(), [rows, values.len() / rows]);
+            Tensor::<B, 2>::from_data(data, &Default::default()).into_primitive().tensor()
+        };
+        let host = |primitive| host_values(Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(primitive)));
+        let h = B::lru_scan(tensor(u, keep.len()), tensor(lambda, 2), keep);
+        let [du, dlambda] = B::lru_scan_backward(h.clone(), tensor(lambda, 2), keep, tensor(grad, keep.len()));
+        [host(h), host(du), host(dlambda)]
+    }
+
+    fn training_agrees<G: NestedBackend>() {
+        // Wide slices: the last is factored on both sides.
+        for dims in [vec![4, 8], vec![4, 8, 64]] {
+            let (cpu, gpu) = (losses::<Autodiff<Cpu>>(&dims), losses::<Autodiff<G>>(&dims));
+            assert!(cpu[7] < cpu[0] - 0.05, "it learns: {cpu:?}");
+            for (cpu, gpu) in cpu.iter().zip(&gpu) {
+                assert!((cpu - gpu).abs() < 1e-3 * cpu, "dims {dims:?}: CPU {cpu}, GPU {gpu}");
+            }
+        }
+    }
+
+    /// The losses of eight steps from the same weights, with the same dropout masks.
+    fn losses<B: TrainingBackend>(dims: &[usize]) -> Vec<f64> {
+        let device = Default::default();
+        let config = ModelConfig {
+            nesting_dims: dims.to_vec(),
+            blocks: 2,
+            r_min: 0.1,
+            r_max: 0.95,
+            item_embedding: false,
+            projector_start: ProjectorStart::Normal,
+        };
+        let values = random(4, (ITEMS + 1) * FEATURES);
+        let features = Tensor::from_data(TensorData::new(values, [ITEMS + 1, FEATURES]), &device);
+        let exit = Objective { dims: dims[..1].to_vec(), weights: vec![0.3], distillation: 0.0 };
+        let mut learner = Learner::<B> {
+            model: FmrlRec::new(&config, FEATURES, ITEMS, 9, &device),
+            optimizer: AdamW::new(AdamWConfig {
+                beta_1: 0.9,
+                beta_2: 0.999,
+                epsilon: 1e-9,
+                weight_decay: 0.01,
+                clip_norm: 1.0,
+                rule: DecayRule::Matrices,
+            }),
+            dropout: 0.2,
+            seed: 5,
+            exits: vec![Exit { depth: 1, objective: exit }],
+            old_table: None,
+        };
+        let objective = Objective { distillation: 0.1, ..Objective::mean(dims) };
+        let batch = batch();
+        (0..8).map(|_| learner.step(&batch, &features, &objective, 0.01)).collect()
+    }
+
+    fn batch() -> Batch {
+        let mut rng = ChaCha8Rng::seed_from_u64(6);
+        let sequences =
+            (0..12).map(|user| (0..5 + user).map(|_| rng.random_range(1..=ITEMS as u32)).collect()).collect();
+        training_batches(&LeaveOneOut::new(sequences), 50, usize::MAX, 1, 0).remove(0)
+    }
+}
