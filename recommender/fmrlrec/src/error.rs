@@ -69,6 +69,14 @@ pub enum BundleError {
         /// The dims there are.
         trained: Vec<usize>,
     },
+    /// A new item's features do not fit.
+    #[error("{field} {reason}")]
+    Feature {
+        /// The field, such as `features.text`.
+        field: String,
+        /// What is wrong with it, and the way out.
+        reason: String,
+    },
     /// An item id past the item table.
     #[error("item id {id} is outside the Bundle's {items} items")]
     UnknownItem {

@@ -29,7 +29,7 @@ mod report;
 mod train;
 
 pub use adamw::{AdamW, AdamWConfig, DecayRule};
-pub use bundle::{BUNDLE_VERSION, Bundle};
+pub use bundle::{BUNDLE_VERSION, Bundle, FeatureWidth};
 pub use config::{EarlyStopping, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart, TrainConfig};
 pub use data::{Batch, LeaveOneOut, Split, pack_histories, training_batches};
 pub use error::{BundleError, TrainError};

@@ -4,4 +4,5 @@ mod fixtures;
 mod laws;
 mod loss;
 mod metrics;
+mod new_items;
 mod training;
