@@ -1,7 +1,7 @@
 //! Events as producers send them: an interaction with external string keys, and the few other things
 //! that a stream may say. Batch files, topics and HTTP bodies all carry these.
 
-use crate::StoreError;
+use crate::{ItemContent, StoreError};
 
 /// Longest user, item or event key accepted, in bytes.
 pub const MAX_KEY_BYTES: usize = 256;
@@ -44,6 +44,10 @@ pub enum StreamEvent {
         /// Its text, for the next build.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text: Option<String>,
+        /// Its feature vectors and attributes, with which a service can recommend it before the next
+        /// build; those of an earlier upsert stay if it brings none. Fields `features` and `attributes`.
+        #[serde(flatten)]
+        content: Option<Box<ItemContent>>,
     },
     /// An item must not be recommended from now on.
     ItemHide {
@@ -115,10 +119,13 @@ impl StreamEvent {
                 check_key("item_id", item_id)?;
                 check_time("expires_at_ms", *expires_at_ms)?;
             }
-            StreamEvent::ItemUpsert { item_id, title, text, .. } => {
+            StreamEvent::ItemUpsert { item_id, title, text, content, .. } => {
                 check_key("item_id", item_id)?;
                 check_text("title", title, MAX_TITLE_BYTES)?;
                 check_text("text", text.as_deref().unwrap_or_default(), MAX_TEXT_BYTES)?;
+                if content.as_ref().is_some_and(|content| content.features().is_empty()) {
+                    return Err(StoreError::invalid("features", "is empty; send at least one vector, or leave it out"));
+                }
             }
         }
         check_time("timestamp_ms", self.timestamp_ms())

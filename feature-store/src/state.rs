@@ -10,6 +10,7 @@
 //! source's positions are written in the transaction that writes its effects.
 
 mod codec;
+mod contents;
 mod hidden;
 mod history;
 mod items;
@@ -18,6 +19,7 @@ mod record;
 mod users;
 mod write;
 
+pub use contents::{AddedItem, NewItem};
 pub use hidden::{HiddenState, MAX_HIDDEN_BYTES};
 pub use items::ItemState;
 pub use record::Origin;
@@ -73,6 +75,8 @@ struct Inner {
     blocks: Keyspace,
     hidden: Keyspace,
     items: Keyspace,
+    added: Keyspace,
+    contents: Keyspace,
     positions: Keyspace,
     meta: Keyspace,
     path: PathBuf,
@@ -105,6 +109,8 @@ impl UserStateStore {
             blocks: keyspace("blocks")?,
             hidden: keyspace("hidden")?,
             items: keyspace("items")?,
+            added: keyspace("added")?,
+            contents: keyspace("contents")?,
             positions: keyspace("positions")?,
             meta: keyspace("meta")?,
             database,

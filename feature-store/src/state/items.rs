@@ -30,6 +30,12 @@ impl ItemState {
         self.document.as_ref().and_then(|(_, _, text)| text.as_deref())
     }
 
+    /// A time that is later than every change so far, and not before `now_ms`.
+    pub(super) fn after(&self, now_ms: i64) -> i64 {
+        let document = self.document.as_ref().map_or(i64::MIN, |(at, ..)| *at);
+        now_ms.max(document.max(self.visibility.0).saturating_add(1))
+    }
+
     /// Whether the item must not be recommended at `now_ms`.
     pub fn hidden_at(&self, now_ms: i64) -> bool {
         self.visibility.2.is_some_and(|from_ms| from_ms <= now_ms)

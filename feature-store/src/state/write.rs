@@ -1,12 +1,13 @@
 //! Writing: a transaction gathers what its events change, user by user, and commits it at once,
 //! synced to disk. Nothing is written before `commit`, so an error half-way changes nothing.
 
+use super::contents::{self, CHANGES_KEY, Stored};
 use super::history::Pending;
 use super::items::{ItemState, encode as encode_item};
 use super::record::{Origin, encode_block};
 use super::users::block_key;
 use super::{CREATED_KEY, Inner, USERS_KEY, positions};
-use crate::{Event, StoreError, StreamEvent};
+use crate::{Event, ItemContent, StoreError, StreamEvent};
 use fjall::{OwnedWriteBatch, PersistMode};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
@@ -44,6 +45,8 @@ pub(super) struct Writer<'a> {
     _writing: MutexGuard<'a, ()>,
     users: HashMap<String, Pending>,
     items: BTreeMap<String, ItemState>,
+    /// Items whose vectors change, or whose title does while they have some; none where they go.
+    contents: BTreeMap<String, Option<Stored>>,
     /// Source, and for each of its partitions the position that this transaction reaches.
     reached: Option<(String, BTreeMap<u32, Option<u64>>)>,
     created: Option<u64>,
@@ -64,6 +67,7 @@ impl<'a> Writer<'a> {
             _writing: inner.lock(),
             users: HashMap::new(),
             items: BTreeMap::new(),
+            contents: BTreeMap::new(),
             reached: None,
             created: None,
             done: BatchOutcome::default(),
@@ -157,12 +161,39 @@ impl<'a> Writer<'a> {
         state.change(event);
         self.items.insert(event.key().to_owned(), state);
         self.done.items_changed += 1;
+        match event {
+            StreamEvent::ItemUpsert { item_id, timestamp_ms, content, .. } => {
+                self.content(item_id, *timestamp_ms, content.as_deref())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes in an upsert's vectors, if it brings some, and marks the item as changed if it has some.
+    fn content(&mut self, item: &str, timestamp_ms: i64, content: Option<&ItemContent>) -> Result<(), StoreError> {
+        let before = match self.contents.remove(item) {
+            Some(pending) => pending,
+            None => self.inner.content(item)?,
+        };
+        let later = before.as_ref().is_none_or(|before| before.timestamp_ms <= timestamp_ms);
+        let next = match content {
+            Some(content) if later => Some(Stored { timestamp_ms, content: content.clone() }),
+            _ => before,
+        };
+        if let Some(next) = next {
+            self.contents.insert(item.to_owned(), Some(next));
+        }
         Ok(())
+    }
+
+    /// Forgets an item's vectors.
+    pub(super) fn forget_content(&mut self, item: &str) {
+        self.contents.insert(item.to_owned(), None);
     }
 
     /// Writes everything, synced to disk.
     pub(super) fn commit(self) -> Result<BatchOutcome, StoreError> {
-        let Writer { inner, users, items, reached, created, done, _writing } = self;
+        let Writer { inner, users, items, contents, reached, created, done, _writing } = self;
         let items_changed = !items.is_empty();
         let mut batch = inner.database.batch().durability(Some(PersistMode::SyncData));
         let source = reached.as_ref().map_or("", |(source, _)| source.as_str());
@@ -176,6 +207,7 @@ impl<'a> Writer<'a> {
         for (item, state) in items {
             batch.insert(&inner.items, item.as_str(), encode_item(&state));
         }
+        put_contents(inner, &mut batch, contents)?;
         for (partition, position) in reached.iter().flat_map(|(_, partitions)| partitions) {
             if let Some(position) = position {
                 batch.insert(&inner.positions, positions::key(source, *partition), position.to_be_bytes());
@@ -196,6 +228,34 @@ impl<'a> Writer<'a> {
         }
         Ok(done)
     }
+}
+
+/// Numbers the changes of items with vectors, in order of key, and writes them.
+fn put_contents(
+    inner: &Inner,
+    batch: &mut OwnedWriteBatch,
+    changes: BTreeMap<String, Option<Stored>>,
+) -> Result<(), StoreError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let mut number = inner.counter(CHANGES_KEY)?;
+    for (item, change) in changes {
+        match change {
+            Some(stored) => {
+                number += 1;
+                let first = inner.added(&item)?.map_or(number, |(first, _)| first);
+                batch.insert(&inner.added, item.as_str(), contents::numbers(first, number));
+                batch.insert(&inner.contents, item.as_str(), stored.encode());
+            }
+            None => {
+                batch.remove(&inner.added, item.as_str());
+                batch.remove(&inner.contents, item.as_str());
+            }
+        }
+    }
+    batch.insert(&inner.meta, CHANGES_KEY, number.to_be_bytes());
+    Ok(())
 }
 
 fn put_user(

@@ -66,6 +66,7 @@ fn items_follow_the_latest_change_in_whatever_order_changes_arrive() {
         timestamp_ms,
         title: title.into(),
         text: None,
+        content: None,
     };
     let hide = |timestamp_ms| StreamEvent::ItemHide { item_id: "i".into(), timestamp_ms };
     let expire =
@@ -102,7 +103,13 @@ fn events_and_items_that_break_a_rule_are_named() {
     check(StreamEvent::UserDelete { user_id: String::new(), timestamp_ms: 1 }, "user_id");
     check(StreamEvent::ItemHide { item_id: "i".into(), timestamp_ms: -1 }, "timestamp_ms");
     check(StreamEvent::ItemExpire { item_id: "i".into(), timestamp_ms: 1, expires_at_ms: -2 }, "expires_at_ms");
-    let upsert = |title: String, text| StreamEvent::ItemUpsert { item_id: "i".into(), timestamp_ms: 1, title, text };
+    let upsert = |title: String, text| StreamEvent::ItemUpsert {
+        item_id: "i".into(),
+        timestamp_ms: 1,
+        title,
+        text,
+        content: None,
+    };
     check(upsert("t".repeat(1025), None), "title");
     check(upsert("t".into(), Some("t".repeat(16 * 1024 + 1))), "text");
 }

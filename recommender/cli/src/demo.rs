@@ -171,6 +171,7 @@ history = 1000
 exclude = 1000
 batch = 100
 key_bytes = 256
+added_items = 10000
 
 [access]
 required = false

@@ -11,6 +11,10 @@
 //! MODEL_CARD.md            the same for people
 //! ```
 
+mod new_items;
+
+pub use new_items::FeatureWidth;
+
 use crate::checkpoint::{read_params, write_params};
 use crate::data::pack_histories;
 use crate::learner::Exit;
@@ -53,6 +57,9 @@ struct BundleManifest {
 pub(crate) struct BundleConfig {
     pub(crate) train: TrainConfig,
     pub(crate) feature_dim: usize,
+    /// Width of each of `train.features`; older Bundles do not say.
+    #[serde(default)]
+    pub(crate) feature_widths: Vec<usize>,
     pub(crate) snapshot_sha256: String,
     /// Id of the older Bundle whose item vectors user vectors score against too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,6 +112,10 @@ pub struct Bundle {
     items: Vec<Item>,
     table: Vec<f32>,
     report: Report,
+    feature_dim: usize,
+    feature_widths: Vec<usize>,
+    /// Length of the longest item vector, once it was asked for.
+    longest_item: std::sync::OnceLock<f64>,
     /// One model a dim; they share the largest one's weights.
     models: BTreeMap<usize, FmrlRec<Cpu>>,
 }
@@ -119,7 +130,7 @@ impl Bundle {
         for name in FILES {
             verify(&dir.join(name), manifest.files.get(name))?;
         }
-        let BundleConfig { train: config, feature_dim, .. } = read_json(&dir.join("config.json"))?;
+        let BundleConfig { train: config, feature_dim, feature_widths, .. } = read_json(&dir.join("config.json"))?;
         let items = read_items(&dir.join("items.parquet"))?;
         let vocabulary = Vocabulary::new(items.iter().map(|item| item.key.clone()).collect())?;
         let path = dir.join("item_table.safetensors");
@@ -142,6 +153,9 @@ impl Bundle {
             items,
             table: matrix.to_f32(),
             report: read_json(&dir.join("report.json"))?,
+            feature_dim,
+            feature_widths,
+            longest_item: std::sync::OnceLock::new(),
             models: config.model.nesting_dims.iter().map(|dim| (*dim, model.slice(*dim))).collect(),
             config,
         })

@@ -77,6 +77,14 @@ pub enum BundleError {
         /// Blocks of the model.
         blocks: usize,
     },
+    /// A new item's features do not fit.
+    #[error("{field} {reason}")]
+    Feature {
+        /// The field, such as `features.text`.
+        field: String,
+        /// What is wrong with it, and the way out.
+        reason: String,
+    },
     /// An item id past the item table.
     #[error("item id {id} is outside the Bundle's {items} items")]
     UnknownItem {

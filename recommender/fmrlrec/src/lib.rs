@@ -30,7 +30,7 @@ mod report;
 mod train;
 
 pub use adamw::{AdamW, AdamWConfig, DecayRule};
-pub use bundle::{BUNDLE_VERSION, Bundle};
+pub use bundle::{BUNDLE_VERSION, Bundle, FeatureWidth};
 pub use compatibility::OldTable;
 pub use config::{
     CompatibilityConfig, EarlyStopping, ExitConfig, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart,

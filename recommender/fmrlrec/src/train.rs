@@ -97,6 +97,7 @@ pub(crate) fn train_on<B: TrainingBackend>(
     check_sequences(&held, items.len())?;
     let features = load_features::<B>(snapshot, config, items.len() + 1, device)?;
     let feature_dim = features.dims()[1];
+    let feature_widths = feature_widths(snapshot, config);
     let snapshot_sha256 = snapshot.fingerprint()?;
 
     let mut run = Run::<B>::start(job, &snapshot_sha256, &features)?;
@@ -129,8 +130,13 @@ pub(crate) fn train_on<B: TrainingBackend>(
         baselines: baselines(&held, Split::Test, items.len()),
         epoch: run.progress.best_epoch,
     };
-    let compatible_with = job.old.map(|old| old.id().to_owned());
-    let bundle_config = BundleConfig { train: config.clone(), feature_dim, snapshot_sha256, compatible_with };
+    let bundle_config = BundleConfig {
+        train: config.clone(),
+        feature_dim,
+        feature_widths,
+        snapshot_sha256,
+        compatible_with: job.old.map(|old| old.id().to_owned()),
+    };
     let curves = &run.progress.curves;
     write_bundle(
         output,
@@ -339,6 +345,13 @@ fn metric_of(quality: &[DimQuality], metric: &str) -> f64 {
 fn host_model(config: &TrainConfig, feature_dim: usize, items: usize, params: &Params) -> FmrlRec<Cpu> {
     let model = FmrlRec::new(&config.model, feature_dim, items, config.seed, &Default::default());
     load_params(model, params).expect("the parameters come from a model of this configuration")
+}
+
+/// Widths of the configured features, which [`load_features`] found in the Snapshot.
+fn feature_widths(snapshot: &Snapshot, config: &TrainConfig) -> Vec<usize> {
+    let all = &snapshot.manifest.features;
+    let width = |name: &String| all.iter().find(|info| info.name == *name).map(|info| info.dim);
+    config.features.iter().filter_map(width).collect()
 }
 
 /// The configured feature matrices side by side, `[n + 1, f]`.

@@ -29,6 +29,7 @@ mod scan;
 mod select;
 mod split;
 mod table;
+mod tailed;
 mod tune;
 
 pub use bitset::Bitset;
@@ -40,6 +41,7 @@ pub use ivf::{Ivf, IvfConfig, MAX_CELLS, MAX_ITERATIONS, Probe};
 pub use metadata::{MAX_CACHED_SETS, Metadata};
 pub use predicate::{MAX_CONDITIONS, MAX_VALUES, Predicate};
 pub use table::NestedTable;
+pub use tailed::{Tailed, TailedFilter};
 pub use tune::{MIN_TUNING_QUERIES, Plan, TuneConfig, Tuned, tune};
 
 /// Below this many items use exact search, and build no index: it takes a few milliseconds at most, and an

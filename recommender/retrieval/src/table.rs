@@ -147,14 +147,34 @@ impl NestedTable {
         k: usize,
         allowed: &dyn Fn(u32) -> bool,
     ) -> Result<Vec<Scored>, RetrievalError> {
-        let mut query = self.vector(id, dim)?;
+        let unit = self.unit(id, dim)?;
+        self.top_k_by_cosine(&unit, k, &|other| other != id && allowed(other))
+    }
+
+    /// Item `id`'s vector at `dim`, scaled to length 1.
+    pub(crate) fn unit(&self, id: u32, dim: usize) -> Result<Vec<f32>, RetrievalError> {
+        let mut unit = self.vector(id, dim)?;
+        let inverse = self.inverse_norms(self.level(dim)?)[id as usize];
+        unit.iter_mut().for_each(|value| *value *= inverse);
+        Ok(unit)
+    }
+
+    /// The `k` items with the largest cosine with a vector of length 1.
+    pub(crate) fn top_k_by_cosine(
+        &self,
+        unit: &[f32],
+        k: usize,
+        allowed: &dyn Fn(u32) -> bool,
+    ) -> Result<Vec<Scored>, RetrievalError> {
+        let (level, query) = self.padded_query(unit)?;
         check_k(k)?;
-        let level = self.level(dim)?;
-        let inverses = &self.inverse_norms[level * self.layout.rows()..][..self.layout.rows()];
-        query.iter_mut().for_each(|value| *value *= inverses[id as usize]);
-        let (level, query) = self.padded_query(&query)?;
-        let view = View { scale: Some(inverses), ..self.view(level) };
-        Ok(scan::top_k_where(view, &query, k, &|other| other != id && allowed(other)))
+        let view = View { scale: Some(self.inverse_norms(level)), ..self.view(level) };
+        Ok(scan::top_k_where(view, &query, k, allowed))
+    }
+
+    /// 1 / |row| at a level, by row.
+    fn inverse_norms(&self, level: usize) -> &[f32] {
+        &self.inverse_norms[level * self.layout.rows()..][..self.layout.rows()]
     }
 
     /// Item `id`'s vector at `dim`, shape [dim].

@@ -1,12 +1,15 @@
 //! Who may ask what: API keys with scopes, held as SHA-256 digests and compared in constant time.
 //!
 //! Without `access.required` a request without a known key is served as anybody, so that a first try
-//! needs no key; admin calls need a key with the scope `admin` in any case.
+//! needs no key. Admin calls need a key with the scope `admin` in any case, and so do changes of items the
+//! scope `items`: they change what everybody is recommended. It is a scope of its own, since who keeps the
+//! catalogue has no business with Bundles and tiers.
 
 use crate::ServiceError;
 use crate::config::broken;
 use crate::problem::Problem;
 use crate::tiers::is_tier_name;
+use actix_web::http::Method;
 use actix_web::http::header::{HeaderMap, HeaderName};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
@@ -52,19 +55,32 @@ pub enum Scope {
     Recommend,
     /// Writing events.
     Events,
+    /// Adding and removing items.
+    Items,
     /// `/admin/`.
     Admin,
 }
 
 impl Scope {
-    /// The scope that a path needs; none for health, metrics and documents.
-    pub(crate) fn of(path: &str) -> Option<Scope> {
+    /// The scope that a call needs; none for health, metrics and documents.
+    pub(crate) fn of(method: &Method, path: &str) -> Option<Scope> {
+        let changes = [Method::PUT, Method::DELETE].contains(method);
         match path {
+            path if path.starts_with("/v1/items/") && changes => Some(Scope::Items),
             "/v1/events" => Some(Scope::Events),
             "/v1/bundle" => None,
             path if path.starts_with("/v1/") => Some(Scope::Recommend),
             path if path.starts_with("/admin/") => Some(Scope::Admin),
             _ => None,
+        }
+    }
+
+    /// What is off without a key that has this scope; none if anybody may ask.
+    fn guarded(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Scope::Admin => Some(("admin calls", "admin")),
+            Scope::Items => Some(("item changes", "items")),
+            Scope::Recommend | Scope::Events => None,
         }
     }
 }
@@ -130,19 +146,20 @@ impl Access {
     ///
     /// # Errors
     /// 401 for a key that is needed and absent or unknown, 403 for one without the scope.
-    pub(crate) fn check(&self, path: &str, headers: &HeaderMap) -> Result<Caller, Problem> {
+    pub(crate) fn check(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Caller, Problem> {
         let caller = Caller(self.key_of(headers));
-        let Some(scope) = Scope::of(path) else { return Ok(caller) };
-        match caller.0 {
-            Some(index) if self.keys[index].1.scopes.contains(&scope) => Ok(caller),
-            Some(_) => Err(Problem::forbidden(format!("the API key lacks the scope {scope:?}"))),
-            None if scope == Scope::Admin && !self.keys.iter().any(|(_, key)| key.scopes.contains(&scope)) => {
-                Err(Problem::forbidden("admin calls are off: the config lists no key with the scope \"admin\""))
+        let Some(scope) = Scope::of(method, path) else { return Ok(caller) };
+        let has = |key: &KeyConfig| key.scopes.contains(&scope);
+        match (caller.0, scope.guarded()) {
+            (Some(index), _) if has(&self.keys[index].1) => Ok(caller),
+            (Some(_), _) => Err(Problem::forbidden(format!("the API key lacks the scope {scope:?}"))),
+            (None, Some((what, name))) if !self.keys.iter().any(|(_, key)| has(key)) => {
+                Err(Problem::forbidden(format!("{what} are off: the config lists no key with the scope {name:?}")))
             }
-            None if self.required || scope == Scope::Admin => {
+            (None, guarded) if self.required || guarded.is_some() => {
                 Err(Problem::unauthorized("send a known API key in the header x-api-key"))
             }
-            None => Ok(caller),
+            (None, _) => Ok(caller),
         }
     }
 

@@ -26,6 +26,8 @@ const MAX_BATCH: usize = 1_024;
 const MAX_WAIT_US: u64 = 100_000;
 /// Largest cache of user vectors, in MiB.
 const MAX_CACHE_MIB: usize = 1 << 20;
+/// Most items that came after training.
+const MAX_ADDED: u64 = 100_000;
 /// Most requests of one batch call.
 const MAX_REQUESTS: usize = 1_000;
 
@@ -110,6 +112,9 @@ pub struct LimitsConfig {
     pub exclude: usize,
     /// Requests of one batch call.
     pub batch: usize,
+    /// Items that came after training, served from their features; 0 takes none in. Each costs twice the
+    /// bytes of an item vector.
+    pub added_items: usize,
     /// A user, item or event key, in bytes; at most [`feature_store::MAX_KEY_BYTES`].
     pub key_bytes: usize,
 }
@@ -154,6 +159,7 @@ impl ServiceConfig {
         for (field, value, most) in sizes {
             in_range(field, value as u64, most as u64)?;
         }
+        at_most("limits.added_items", limits.added_items as u64, MAX_ADDED)?;
         at_most("server.max_wait_us", server.max_wait_us, MAX_WAIT_US)?;
         at_most("server.drain_delay_s", server.drain_delay_s, MAX_TIMEOUT_S)?;
         in_range("server.request_timeout_s", server.request_timeout_s, MAX_TIMEOUT_S)?;

@@ -34,6 +34,12 @@ pub enum ServiceError {
         /// The live version.
         live: u64,
     },
+    /// Items that came after training cannot be taken in from the store.
+    #[error("items added to the bundle: {reason}")]
+    AddedItems {
+        /// What is wrong with the store or the vectors.
+        reason: String,
+    },
     /// A metric could not be registered: a fault of this crate.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),

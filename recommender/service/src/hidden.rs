@@ -5,7 +5,7 @@
 
 use crate::clock::Clock;
 use crate::problem::Problem;
-use crate::served::ServedBundle;
+use crate::view::View;
 use feature_store::UserStateStore;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +18,8 @@ const MOST_BUNDLES: usize = 4;
 /// One list, and what it was made from.
 struct Kept {
     items_generation: u64,
+    /// Of the added items, whose ids may change with it.
+    added: u64,
     made_ms: i64,
     ids: Arc<[u32]>,
 }
@@ -33,26 +35,29 @@ impl HiddenItems {
         HiddenItems { clock, kept: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Ids hidden now, ascending; keys that the Bundle does not know are left out.
+    /// Ids hidden now, ascending; keys that the view does not know are left out.
     ///
     /// # Errors
     /// The store's failure: nothing is recommended rather than something hidden.
-    pub(crate) fn ids(&self, store: &UserStateStore, served: &ServedBundle) -> Result<Arc<[u32]>, Problem> {
+    pub(crate) fn ids(&self, store: &UserStateStore, view: &View) -> Result<Arc<[u32]>, Problem> {
         let now_ms = (self.clock)();
         // Read before the list is made: a change in between makes the list stale, never the other way.
         let items_generation = store.items_generation();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(list) = kept.get(&served.generation)
+        let added = view.added().version;
+        if let Some(list) = kept.get(&view.generation)
             && list.items_generation == items_generation
+            && list.added == added
             && (0..MAX_AGE_MS).contains(&(now_ms - list.made_ms))
         {
             return Ok(Arc::clone(&list.ids));
         }
         let keys = store.hidden_items(now_ms)?;
-        let mut ids: Vec<u32> = keys.iter().filter_map(|key| served.bundle.vocabulary().id(key)).collect();
+        let mut ids: Vec<u32> = keys.iter().filter_map(|key| view.id(key)).collect();
         ids.sort_unstable();
         let ids: Arc<[u32]> = ids.into();
-        kept.insert(served.generation, Kept { items_generation, made_ms: now_ms, ids: Arc::clone(&ids) });
+        let list = Kept { items_generation, added, made_ms: now_ms, ids: Arc::clone(&ids) };
+        kept.insert(view.generation, list);
         while kept.len() > MOST_BUNDLES {
             kept.pop_first();
         }

@@ -12,6 +12,7 @@
 //! process or hold a queue without limit (`limits` and `server` in the config).
 
 mod access;
+mod added;
 mod clock;
 mod compute;
 mod config;
@@ -31,6 +32,7 @@ mod serving;
 mod swap;
 mod tiers;
 mod users;
+mod view;
 
 pub use access::{AccessConfig, KeyConfig, Scope};
 pub use clock::{Clock, system_clock};

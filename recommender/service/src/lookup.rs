@@ -4,8 +4,7 @@ use crate::compute::Ranked;
 use crate::config::LimitsConfig;
 use crate::problem::Problem;
 use crate::tiers::Tier;
-use feature_store::Vocabulary;
-use fmrlrec::Bundle;
+use crate::view::{ItemRef, View};
 use retrieval::Scored;
 use std::collections::HashSet;
 
@@ -46,11 +45,11 @@ pub(crate) struct Resolved {
 }
 
 /// Looks up a history's keys.
-pub(crate) fn resolve<'a>(vocabulary: &Vocabulary, keys: impl Iterator<Item = &'a str>) -> Resolved {
+pub(crate) fn resolve<'a>(view: &View, keys: impl Iterator<Item = &'a str>) -> Resolved {
     let mut seen = HashSet::new();
     let mut resolved = Resolved { ids: Vec::new(), unknown: Vec::new() };
     for key in keys {
-        match vocabulary.id(key) {
+        match view.id(key) {
             Some(id) => resolved.ids.push(id),
             None if seen.insert(key) => resolved.unknown.push(key.to_string()),
             None => {}
@@ -60,23 +59,24 @@ pub(crate) fn resolve<'a>(vocabulary: &Vocabulary, keys: impl Iterator<Item = &'
 }
 
 /// Ids to keys and titles.
-pub(crate) fn ranked_items<'a>(bundle: &'a Bundle, ranked: &Ranked) -> Vec<RankedItem<'a>> {
-    let catalogue = |id: u32| &bundle.items()[id as usize - 1];
+pub(crate) fn ranked_items<'a>(view: &'a View, ranked: &Ranked) -> Vec<RankedItem<'a>> {
+    // The search gave these ids from the same view.
+    let catalogue = |id: u32| view.item(id).unwrap_or(ItemRef { key: "", title: "", added: false });
     let because = |pushed: &Vec<(u32, f32)>| -> Vec<Because<'a>> {
-        let one = |&(id, loss): &(u32, f32)| Because { item_id: &catalogue(id).key, title: &catalogue(id).title, loss };
+        let one = |&(id, loss): &(u32, f32)| Because { item_id: catalogue(id).key, title: catalogue(id).title, loss };
         pushed.iter().map(one).collect()
     };
     let item = |(place, scored): (usize, &Scored)| {
         let item = catalogue(scored.id);
         let because = ranked.because.get(place).map(because);
-        RankedItem { item_id: &item.key, title: &item.title, score: scored.score, because }
+        RankedItem { item_id: item.key, title: item.title, score: scored.score, because }
     };
     ranked.items.iter().enumerate().map(item).collect()
 }
 
-/// Ids of the keys that the Bundle knows, ascending, each once.
-pub(crate) fn known_ids(vocabulary: &Vocabulary, keys: &[String]) -> Vec<u32> {
-    let mut ids: Vec<u32> = keys.iter().filter_map(|key| vocabulary.id(key)).collect();
+/// Ids of the keys that are known, ascending, each once.
+pub(crate) fn known_ids(view: &View, keys: &[String]) -> Vec<u32> {
+    let mut ids: Vec<u32> = keys.iter().filter_map(|key| view.id(key)).collect();
     ids.sort_unstable();
     ids.dedup();
     ids

@@ -61,6 +61,10 @@ pub(crate) struct Metrics {
     pub(crate) batch_size: Histogram,
     /// By outcome.
     pub(crate) swaps: IntCounterVec,
+    /// Items of the Bundle of now that came after training.
+    pub(crate) added_items: IntGauge,
+    /// Stored items that it cannot place.
+    pub(crate) left_out_items: IntGauge,
 }
 
 impl Metrics {
@@ -91,6 +95,8 @@ impl Metrics {
             user_vectors: counter("user_vectors_total", "User vectors by where they came from.", &["outcome"])?,
             batch_size: Histogram::with_opts(sizes.buckets(BATCH_BUCKETS.to_vec()))?,
             swaps: counter("bundle_swaps_total", "Loads of another Bundle, by outcome.", &["outcome"])?,
+            added_items: IntGauge::new("recommender_added_items", "Items served that came after training.")?,
+            left_out_items: IntGauge::new("recommender_left_out_items", "Stored items that the Bundle cannot place.")?,
             registry,
         };
         metrics.register()?;
@@ -98,7 +104,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn Collector>; 14] = [
+        let all: [Box<dyn Collector>; 16] = [
             Box::new(self.requests.clone()),
             Box::new(self.latency_s.clone()),
             Box::new(self.bundle.clone()),
@@ -113,6 +119,8 @@ impl Metrics {
             Box::new(self.user_vectors.clone()),
             Box::new(self.batch_size.clone()),
             Box::new(self.swaps.clone()),
+            Box::new(self.added_items.clone()),
+            Box::new(self.left_out_items.clone()),
         ];
         all.into_iter().try_for_each(|metric| self.registry.register(metric))
     }

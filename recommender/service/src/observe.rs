@@ -26,7 +26,7 @@ pub(crate) async fn observe(
     request.extensions_mut().insert(id.clone());
     // Counts down when dropped, also when the client goes away in the middle.
     let _in_flight = InFlight::new(&serving);
-    let caller = match serving.access.check(request.path(), request.headers()) {
+    let caller = match serving.access.check(request.method(), request.path(), request.headers()) {
         Ok(caller) => caller,
         Err(problem) => return Err(failed(&serving, problem, &id, begun.elapsed())),
     };

@@ -2,6 +2,7 @@
 //! the way out.
 
 use crate::ServiceError;
+use crate::added::AddedError;
 use crate::request_id::REQUEST_ID_HEADER;
 use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
 use actix_web::http::{StatusCode, header};
@@ -179,6 +180,13 @@ impl From<StoreError> for Problem {
             StoreError::Invalid { .. } => Problem::bad_request(error.to_string()),
             failure => Problem::internal(failure),
         }
+    }
+}
+
+/// Nothing that a request can mend.
+impl From<AddedError> for Problem {
+    fn from(error: AddedError) -> Problem {
+        Problem::internal(error)
     }
 }
 

@@ -1,14 +1,15 @@
 //! A Bundle ready to be served, and the slot that holds the one of now.
 
 use crate::ServiceError;
-use feature_store::Vocabulary;
+use crate::added::{Added, AddedError};
+use crate::view::View;
+use feature_store::UserStateStore;
 use fmrlrec::Bundle;
 use retrieval::NestedTable;
 use sha2::{Digest as _, Sha256};
-use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Tells two loads of one folder apart.
 static NEXT_GENERATION: AtomicU64 = AtomicU64::new(1);
@@ -18,7 +19,10 @@ const NEWEST: f32 = 0.05;
 /// One Bundle, its item table laid out, and what a request costs at each of its dims.
 pub(crate) struct ServedBundle {
     pub(crate) bundle: Bundle,
-    pub(crate) table: NestedTable,
+    table: NestedTable,
+    added: RwLock<Arc<Added>>,
+    /// The store's generation of items that `added` was made from. Held while the next is made.
+    refreshed: Mutex<Option<u64>>,
     /// Unlike the id, never the same for two loads.
     pub(crate) generation: u64,
     /// Folder it came from, if the service loaded it.
@@ -37,7 +41,38 @@ impl ServedBundle {
             .map_err(|source| ServiceError::Table { bundle_id: bundle.id().to_string(), source })?;
         let generation = NEXT_GENERATION.fetch_add(1, Ordering::Relaxed);
         let costs_us = bundle.dims().iter().map(|_| AtomicU32::new(0)).collect();
-        Ok(ServedBundle { bundle, table, generation, folder, costs_us })
+        let added = RwLock::new(Arc::new(Added::none(&bundle)));
+        Ok(ServedBundle { bundle, table, added, refreshed: Mutex::new(None), generation, folder, costs_us })
+    }
+
+    /// The Bundle's own item table.
+    pub(crate) fn table(&self) -> &NestedTable {
+        &self.table
+    }
+
+    /// What a request that begins now sees.
+    pub(crate) fn view(self: &Arc<Self>) -> View {
+        View::new(Arc::clone(self), Arc::clone(&self.added.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Takes in the items that the store holds by now. Blocking; whoever comes while another is at it
+    /// waits, and then mostly finds it done, so that many changes at once cost one.
+    ///
+    /// # Errors
+    /// The store's failure, or no memory for the vectors.
+    pub(crate) fn refresh_added(&self, store: &UserStateStore, most: usize) -> Result<(), AddedError> {
+        let mut refreshed = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read before the list is: a change in between is looked for again, never missed.
+        let generation = store.items_generation();
+        if *refreshed == Some(generation) {
+            return Ok(());
+        }
+        let before = Arc::clone(&self.added.read().unwrap_or_else(PoisonError::into_inner));
+        if let Some(next) = before.next(&self.bundle, store, most)? {
+            *self.added.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        }
+        *refreshed = Some(generation);
+        Ok(())
     }
 
     /// Microseconds of one request at `dim`, if one was served.
@@ -70,17 +105,6 @@ pub(crate) struct Trial {
     pub(crate) permille: u32,
 }
 
-/// The vocabulary of the Bundle of now, for as long as it is held.
-pub(crate) struct CurrentVocabulary(Arc<ServedBundle>);
-
-impl Deref for CurrentVocabulary {
-    type Target = Vocabulary;
-
-    fn deref(&self) -> &Vocabulary {
-        self.0.bundle.vocabulary()
-    }
-}
-
 impl BundleSlot {
     pub(crate) fn new(served: ServedBundle) -> BundleSlot {
         BundleSlot { current: RwLock::new(Arc::new(served)), previous: RwLock::new(None), trial: RwLock::new(None) }
@@ -108,18 +132,26 @@ impl BundleSlot {
 
     /// The Bundle of a user: the same one at every request and after every restart, as long as the
     /// trial's Bundle and share stay. Requests without a user get the Bundle of now.
-    pub(crate) fn of_user(&self, user: Option<&str>) -> Arc<ServedBundle> {
+    pub(crate) fn of_user(&self, user: Option<&str>) -> View {
         if let (Some(user), Some(trial)) = (user, self.trial())
             && place_of(user, trial.served.bundle.id()) < trial.permille
         {
-            return trial.served;
+            return trial.served.view();
         }
-        self.current()
+        self.view()
     }
 
-    /// The vocabulary of now.
-    pub(crate) fn vocabulary(&self) -> CurrentVocabulary {
-        CurrentVocabulary(self.current())
+    /// The Bundle of now with its added items of now.
+    pub(crate) fn view(&self) -> View {
+        self.current().view()
+    }
+
+    /// Every Bundle that is in memory: the one of now, the one before it, one on trial.
+    pub(crate) fn all(&self) -> Vec<Arc<ServedBundle>> {
+        let mut all = vec![self.current()];
+        all.extend(self.previous());
+        all.extend(self.trial().map(|trial| trial.served));
+        all
     }
 
     /// Serves `next` from now on and keeps what was served. Running requests end on what they hold.

@@ -63,7 +63,7 @@ pub async fn run_with_clock(
     };
     let ended = tokio::select! {
         ended = &mut server => ended,
-        () = watch_load(&serving) => unreachable!("it never ends"),
+        () = watch(&serving) => unreachable!("it never ends"),
         () = stop_asked => {
             tracing::info!("stopping: running requests finish first");
             // The stop completes only while the server is polled.
@@ -74,14 +74,26 @@ pub async fn run_with_clock(
     Ok(ended?)
 }
 
-/// Moves the tiers' levels, for ever.
-async fn watch_load(serving: &Serving) {
+/// How often items that a stream brought are looked for.
+const ITEMS_TICKS: u32 = 10;
+
+/// Moves the tiers' levels and takes in items that a stream brought, for ever.
+async fn watch(serving: &web::Data<Serving>) {
     let mut ticks = tokio::time::interval(TICK);
     // After a pause, one look is as good as many.
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
-        ticks.tick().await;
-        serving.tick();
+        for _ in 0..ITEMS_TICKS {
+            ticks.tick().await;
+            serving.tick();
+        }
+        let shared = serving.clone();
+        // Not awaited: the disk must not hold up the tiers. A second one waits for the first.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = shared.refresh_added() {
+                tracing::error!(%error, "items of the store cannot be taken in");
+            }
+        });
     }
 }
 
@@ -106,7 +118,7 @@ fn start(
     let address = listener.local_addr()?;
     let served = serving.bundle.current();
     let (bundle_id, dims) = (served.bundle.id(), served.bundle.dims());
-    tracing::info!(%address, bundle_id, items = served.table.items(), ?dims, "serving");
+    tracing::info!(%address, bundle_id, items = served.view().items(), ?dims, "serving");
     let (serving, limits) = (serving.clone(), config.limits.clone());
     let app = move || {
         App::new()

@@ -2,6 +2,7 @@
 //! `ranked` to the compute threads.
 
 use crate::access::Access;
+use crate::added::AddedError;
 use crate::clock::Clock;
 use crate::compute::{Ask, Job, Pool, PoolSizes, Ranked};
 use crate::config::{LimitsConfig, ServiceConfig};
@@ -12,6 +13,7 @@ use crate::recent::Recent;
 use crate::served::{BundleSlot, ServedBundle};
 use crate::tiers::{Choice, Journal};
 use crate::users::UserStates;
+use crate::view::View;
 use actix_web::web;
 use feature_store::UserStateStore;
 use fmrlrec::Bundle;
@@ -68,7 +70,7 @@ impl Serving {
             max_batch: config.server.max_batch,
             max_wait: Duration::from_micros(config.server.max_wait_us),
         };
-        Ok(Serving {
+        let serving = Serving {
             bundle: slot,
             pool: Pool::start(sizes, Arc::clone(&users), metrics.clone())?,
             store: users,
@@ -84,7 +86,23 @@ impl Serving {
             loading: tokio::sync::Mutex::new(()),
             draining: AtomicBool::new(false),
             in_flight: Arc::new(Semaphore::new(config.server.max_in_flight)),
-        })
+        };
+        serving.refresh_added().map_err(|error| ServiceError::AddedItems { reason: error.to_string() })?;
+        Ok(serving)
+    }
+
+    /// Takes items that came or went into every Bundle in memory. Blocking.
+    ///
+    /// # Errors
+    /// The store's failure, or no memory for the vectors.
+    pub(crate) fn refresh_added(&self) -> Result<(), AddedError> {
+        for served in self.bundle.all() {
+            served.refresh_added(self.store.store(), self.limits.added_items)?;
+        }
+        let view = self.bundle.view();
+        self.metrics.added_items.set(view.added().len() as i64);
+        self.metrics.left_out_items.set(view.added().left_out() as i64);
+        Ok(())
     }
 
     /// One look at every tier's load.
@@ -111,17 +129,12 @@ impl Serving {
 ///
 /// # Errors
 /// 429 past the tier's rate, 503 past its smallest dim, or what is wrong with the question.
-pub(crate) async fn ranked(
-    serving: &Serving,
-    served: &Arc<ServedBundle>,
-    choice: &Choice,
-    ask: Ask,
-) -> Result<Ranked, Problem> {
+pub(crate) async fn ranked(serving: &Serving, view: &View, choice: &Choice, ask: Ask) -> Result<Ranked, Problem> {
     let (answer, answered) = oneshot::channel();
     let tier = Arc::clone(&choice.tier);
-    serving.pool.submit(Job { served: Arc::clone(served), tier, ask, begun: Instant::now(), answer })?;
+    serving.pool.submit(Job { view: view.clone(), tier, ask, begun: Instant::now(), answer })?;
     let ranked = answered.await.map_err(|_| Problem::internal("a compute thread dropped the request"))??;
-    serving.metrics.answers.with_label_values(&[served.bundle.id(), &choice.tier.name]).inc();
+    serving.metrics.answers.with_label_values(&[view.bundle.id(), &choice.tier.name]).inc();
     if ranked.dim < choice.dim {
         serving.metrics.degraded.with_label_values(&[&*choice.tier.name, &ranked.dim.to_string()]).inc();
     }

@@ -9,6 +9,7 @@ use crate::recent::Asked;
 use crate::served::{ServedBundle, Trial};
 use crate::serving::Serving;
 use crate::users::UserEntry;
+use crate::view::View;
 use actix_web::web;
 use fmrlrec::Bundle;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,10 @@ pub(crate) struct SwapReport {
     overlap: Option<f64>,
     /// Time to open, verify and lay out, in milliseconds.
     load_ms: u64,
+    /// Items that came after training and that it serves.
+    added_items: usize,
+    /// Stored items that it cannot place: it knows none of their features, or expects another width.
+    left_out_items: usize,
     /// Known users whose vectors were computed anew before the switch.
     warmed_users: usize,
     /// Time to compare and warm up, in milliseconds.
@@ -122,6 +127,10 @@ pub(crate) fn roll_back(serving: &Serving) -> Result<(), Problem> {
 }
 
 fn switch(serving: &Serving, next: Arc<ServedBundle>) {
+    // Items that came while it was looked at, or while it was out of service.
+    if let Err(error) = next.refresh_added(serving.store.store(), serving.limits.added_items) {
+        tracing::error!(%error, "items of the store cannot be taken in");
+    }
     tracing::info!(bundle_id = next.bundle.id(), "serving another bundle");
     // What was on trial is either this one or no longer wanted.
     serving.bundle.set_trial(None);
@@ -149,13 +158,15 @@ fn prepare(serving: &Serving, folder: &Path, wish: &SwapWish) -> Result<(SwapRep
     let bundle = Bundle::open(folder).map_err(refused)?;
     serving.tiers.fits(bundle.dims()).map_err(refused)?;
     let next = ServedBundle::new(bundle, folder.to_path_buf()).map_err(refused)?;
+    let next = Arc::new(next);
+    next.refresh_added(serving.store.store(), serving.limits.added_items)?;
     let load_ms = begun.elapsed().as_millis() as u64;
     let begun = Instant::now();
-    let current = serving.bundle.current();
+    let (current, seen) = (serving.bundle.view(), next.view());
     let asked = serving.recent.list();
     let mut overlaps = Vec::with_capacity(asked.len());
     for asked in &asked {
-        let (old, new) = (first_items(serving, &current, asked)?, first_items(serving, &next, asked)?);
+        let (old, new) = (first_items(serving, &current, asked)?, first_items(serving, &seen, asked)?);
         if new.is_empty() {
             return Err(refused("it answers a request of late with no item"));
         }
@@ -174,33 +185,34 @@ fn prepare(serving: &Serving, folder: &Path, wish: &SwapWish) -> Result<(SwapRep
         previous_bundle_id: current.bundle.id().to_string(),
         compared: overlaps.len(),
         overlap,
-        warmed_users: serving.store.warm_up(&current, &next, begun + WARM_UP)?,
+        added_items: seen.added().len(),
+        left_out_items: seen.added().left_out(),
+        warmed_users: serving.store.warm_up(&current, &seen, begun + WARM_UP)?,
         load_ms,
         check_ms: begun.elapsed().as_millis() as u64,
         switched: !wish.dry_run,
         share_permille: wish.share_permille,
     };
-    Ok((report, Arc::new(next)))
+    Ok((report, next))
 }
 
 /// Keys of the first items at the largest dim. It touches every page that serving will.
-fn first_items(serving: &Serving, served: &ServedBundle, asked: &Asked) -> Result<Vec<String>, Problem> {
-    let dim = *served.bundle.dims().last().ok_or_else(|| refused("it has no dims"))?;
-    let vocabulary = served.bundle.vocabulary();
+fn first_items(serving: &Serving, view: &View, asked: &Asked) -> Result<Vec<String>, Problem> {
+    let dim = *view.dims().last().ok_or_else(|| refused("it has no dims"))?;
     let keys: Vec<String> = match asked {
         Asked::Inline(keys) => keys.clone(),
         Asked::User(user) => serving.store.history_keys(user)?,
     };
-    let entry = UserEntry::compute(served, dim, 0, resolve(vocabulary, keys.iter().map(String::as_str)))?;
+    let entry = UserEntry::compute(view, dim, 0, resolve(view, keys.iter().map(String::as_str)))?;
     let search = Search {
         query: Query::Vector(entry.vector(dim)),
-        k: COMPARED.min(served.table.items()),
+        k: COMPARED.min(view.items()),
         hidden: [&entry.seen, &[], &[]],
         only: None,
     };
-    let mut found = top_k_batch(&served.table, &[search]);
+    let mut found = top_k_batch(view, &[search]);
     let items = found.pop().ok_or_else(|| Problem::internal("a search gave no result"))??;
-    Ok(items.iter().filter_map(|item| vocabulary.key(item.id)).map(str::to_string).collect())
+    Ok(items.iter().filter_map(|item| view.item(item.id)).map(|item| item.key.to_string()).collect())
 }
 
 fn refused(reason: impl std::fmt::Display) -> Problem {

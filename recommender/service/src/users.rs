@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::hidden::HiddenItems;
 use crate::lookup::{Resolved, resolve};
 use crate::problem::Problem;
-use crate::served::ServedBundle;
+use crate::view::View;
 use feature_store::{Applied, Event, StoreError, UserStateStore};
 use quick_cache::{Equivalent, Weighter, sync::Cache};
 use std::hash::{BuildHasher as _, RandomState};
@@ -28,6 +28,8 @@ pub(crate) struct UserEntry {
     vector: Box<[f32]>,
     /// Ids of the history, ascending, each once.
     pub(crate) seen: Box<[u32]>,
+    /// Added items of the history, with the marks that their ids had ([`crate::added::Added::mark`]).
+    added: Box<[(u32, u64)]>,
     /// Keys that the Bundle does not know, each once.
     pub(crate) unknown: Box<[String]>,
     /// Items that the model read.
@@ -41,31 +43,35 @@ impl UserEntry {
     }
 
     /// A vector from a history's ids in order. Runs the model.
-    pub(crate) fn compute(
-        served: &ServedBundle,
-        dim: usize,
-        version: u64,
-        resolved: Resolved,
-    ) -> Result<UserEntry, Problem> {
+    pub(crate) fn compute(view: &View, dim: usize, version: u64, resolved: Resolved) -> Result<UserEntry, Problem> {
         let Resolved { ids, unknown } = resolved;
-        let read = &ids[ids.len().saturating_sub(served.bundle.max_history())..];
-        let vector = served.bundle.user_vector(read, dim)?.into_boxed_slice();
+        let read = &ids[ids.len().saturating_sub(view.bundle.max_history())..];
+        let vector = view.user_vector(read, dim)?.into_boxed_slice();
         let history_len = read.len();
         let mut seen = ids;
         seen.sort_unstable();
         seen.dedup();
+        let added = seen.iter().filter_map(|&id| Some((id, view.added().mark(id)?)));
         Ok(UserEntry {
             version,
             vector,
+            added: added.collect(),
             seen: seen.into_boxed_slice(),
             unknown: unknown.into_boxed_slice(),
             history_len,
         })
     }
 
+    /// Whether it would come out the same among the items of a view: what it used of the added ones is as
+    /// it was, and what it did not know has not come since.
+    fn holds_in(&self, view: &View) -> bool {
+        self.added.iter().all(|&(id, mark)| view.added().mark(id) == Some(mark))
+            && (view.added().len() == 0 || self.unknown.iter().all(|key| view.added().id(key).is_none()))
+    }
+
     fn bytes(&self) -> usize {
         let keys: usize = self.unknown.iter().map(|key| key.len() + size_of::<String>()).sum();
-        size_of::<UserEntry>() + self.vector.len() * 4 + self.seen.len() * 4 + keys
+        size_of::<UserEntry>() + self.vector.len() * 4 + self.seen.len() * 4 + self.added.len() * 16 + keys
     }
 }
 
@@ -124,8 +130,13 @@ impl UserStates {
     }
 
     /// Ids of items that must not be recommended now, ascending.
-    pub(crate) fn hidden(&self, served: &ServedBundle) -> Result<Arc<[u32]>, Problem> {
-        self.hidden.ids(&self.store, served)
+    pub(crate) fn hidden(&self, view: &View) -> Result<Arc<[u32]>, Problem> {
+        self.hidden.ids(&self.store, view)
+    }
+
+    /// The store itself.
+    pub(crate) fn store(&self) -> &UserStateStore {
+        &self.store
     }
 
     /// Users with state.
@@ -139,35 +150,30 @@ impl UserStates {
     }
 
     /// The user's entry with a vector of at least `dim`, and whether it took no model step.
-    pub(crate) fn entry(
-        &self,
-        served: &ServedBundle,
-        user: &str,
-        dim: usize,
-    ) -> Result<(Arc<UserEntry>, bool), Problem> {
+    pub(crate) fn entry(&self, view: &View, user: &str, dim: usize) -> Result<(Arc<UserEntry>, bool), Problem> {
         let keys = self.history_keys(user)?;
         let version = self.hasher.hash_one(&keys);
-        let generation = served.generation;
+        let generation = view.generation;
         let kept = self.cache.get(&UserRef { generation, user });
-        let kept = kept.filter(|entry| entry.version == version && entry.vector.len() >= dim);
+        let kept = kept.filter(|entry| entry.version == version && entry.vector.len() >= dim && entry.holds_in(view));
         if let Some(entry) = kept {
             return Ok((entry, true));
         }
-        let resolved = resolve(served.bundle.vocabulary(), keys.iter().map(String::as_str));
-        let entry = Arc::new(UserEntry::compute(served, dim, version, resolved)?);
+        let resolved = resolve(view, keys.iter().map(String::as_str));
+        let entry = Arc::new(UserEntry::compute(view, dim, version, resolved)?);
         self.cache.insert(UserKey { generation, user: user.into() }, Arc::clone(&entry));
         Ok((entry, false))
     }
 
     /// Makes entries under `next` for users that have one under `now`, until `deadline`; gives their
     /// number. So a swap does not turn every known user into a model step at once.
-    pub(crate) fn warm_up(&self, now: &ServedBundle, next: &ServedBundle, deadline: Instant) -> Result<usize, Problem> {
+    pub(crate) fn warm_up(&self, now: &View, next: &View, deadline: Instant) -> Result<usize, Problem> {
         let mut made = 0;
         for (key, entry) in self.cache.iter().filter(|(key, _)| key.generation == now.generation) {
             if Instant::now() >= deadline {
                 break;
             }
-            let dims = next.bundle.dims();
+            let dims = next.dims();
             let at = dims.partition_point(|&dim| dim < entry.vector.len()).min(dims.len() - 1);
             self.entry(next, &key.user, dims[at])?;
             made += 1;

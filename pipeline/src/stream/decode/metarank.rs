@@ -42,5 +42,6 @@ fn upsert(event: &Value) -> Result<Option<StreamEvent>, Reject> {
         timestamp_ms: time_ms(event, &["timestamp"], Unit::Milliseconds)?,
         title,
         text: field("description"),
+        content: None,
     }))
 }

@@ -2,14 +2,17 @@
 //!
 //! ```json
 //! {"user_id":"u1","item_id":"260","timestamp_ms":1700000000000,"event_id":"e1"}
-//! {"type":"item_upsert","item_id":"260","timestamp_ms":1700000000000,"title":"Star Wars","text":"..."}
+//! {"type":"item_upsert","item_id":"260","timestamp_ms":1700000000000,"title":"Star Wars","text":"...",
+//!  "features":{"text":[0.1,-0.2]},"attributes":{"genre":["Sci-Fi","War"],"year":1977}}
 //! {"type":"item_hide","item_id":"260","timestamp_ms":1700000000000}
 //! {"type":"item_expire","item_id":"260","timestamp_ms":1700000000000,"expires_at_ms":1800000000000}
 //! {"type":"user_delete","user_id":"u1","timestamp_ms":1700000000000}
 //! {"specversion":"1.0","id":"e1","source":"/shop","type":"interaction","time":"2023-11-14T22:13:20Z",
 //!  "data":{"user_id":"u1","item_id":"260"}}
 //! ```
-//! Without a `type` it is an interaction. Of an envelope, `data` holds the event; where it states no
+//! Without a `type` it is an interaction. Of an item, `text`, `features` (vectors under the names that the
+//! Bundle was trained with) and `attributes` may be left out; with features a running service recommends
+//! the item without a new training. Of an envelope, `data` holds the event; where it states no
 //! `type`, `timestamp_ms` or `event_id`, the envelope's `type`, `time` and `source` with `id` do: a
 //! CloudEvents id is unique only together with its source. Unknown fields are refused in events and
 //! ignored in envelopes, which may carry extensions.
@@ -17,8 +20,9 @@
 use super::fields::position;
 use super::time::rfc3339_ms;
 use super::{Decoder, Reject};
-use feature_store::{Event, StreamEvent};
+use feature_store::{AttributeValue, Event, ItemContent, StreamEvent};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// The decoder.
 pub(super) struct Native;
@@ -72,6 +76,8 @@ struct Wire {
     event_id: Option<String>,
     title: Option<String>,
     text: Option<String>,
+    features: Option<BTreeMap<String, Vec<f32>>>,
+    attributes: Option<BTreeMap<String, AttributeValue>>,
     expires_at_ms: Option<i64>,
 }
 
@@ -102,6 +108,7 @@ impl Wire {
                 timestamp_ms: timestamp_ms?,
                 title: self.title.ok_or_else(|| need("title"))?,
                 text: self.text,
+                content: content(self.features, self.attributes)?,
             },
         })
     }
@@ -115,6 +122,8 @@ impl Wire {
             ("item_id", self.item_id.is_some(), kind != UserDelete),
             ("title", self.title.is_some(), kind == ItemUpsert),
             ("text", self.text.is_some(), kind == ItemUpsert),
+            ("features", self.features.is_some(), kind == ItemUpsert),
+            ("attributes", self.attributes.is_some(), kind == ItemUpsert),
             ("expires_at_ms", self.expires_at_ms.is_some(), kind == ItemExpire),
         ];
         match fields.iter().find(|(_, given, known)| *given && !known) {
@@ -124,6 +133,18 @@ impl Wire {
             None => Ok(()),
         }
     }
+}
+
+/// Vectors and attributes, if there are any.
+fn content(
+    features: Option<BTreeMap<String, Vec<f32>>>,
+    attributes: Option<BTreeMap<String, AttributeValue>>,
+) -> Result<Option<Box<ItemContent>>, Reject> {
+    if features.is_none() && attributes.is_none() {
+        return Ok(None);
+    }
+    let content = ItemContent::new(features.unwrap_or_default(), attributes.unwrap_or_default());
+    content.map(|content| Some(Box::new(content))).map_err(|error| Reject(error.to_string()))
 }
 
 #[derive(Deserialize)]

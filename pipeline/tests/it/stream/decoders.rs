@@ -1,8 +1,9 @@
 //! What each format's messages come to, and what is said about those that are refused.
 
-use feature_store::{Event, StreamEvent};
+use feature_store::{AttributeValue, Event, ItemContent, StreamEvent};
 use pipeline::stream::{Format, decoder, outgoing};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 const ALL: [Format; 6] =
     [Format::Native, Format::Segment, Format::Snowplow, Format::Ga4, Format::Gorse, Format::Metarank];
@@ -34,8 +35,33 @@ fn native_events_of_every_kind() {
     );
     gives(
         r#"{"type":"item_upsert","item_id":"i","timestamp_ms":5,"title":"T","text":"x"}"#,
-        StreamEvent::ItemUpsert { item_id: "i".into(), timestamp_ms: 5, title: "T".into(), text: Some("x".into()) },
+        StreamEvent::ItemUpsert {
+            item_id: "i".into(),
+            timestamp_ms: 5,
+            title: "T".into(),
+            text: Some("x".into()),
+            content: None,
+        },
     );
+    let upsert = |rest: &str| format!(r#"{{"type":"item_upsert","item_id":"i","timestamp_ms":5,"title":"T",{rest}}}"#);
+    let StreamEvent::ItemUpsert { content: Some(content), .. } = &decoder(Format::Native)
+        .decode(upsert(r#""features":{"text":[1,-0.5]},"attributes":{"year":1977,"genre":["a"]}"#).as_bytes())
+        .unwrap()[0]
+    else {
+        panic!("an upsert with vectors is one")
+    };
+    assert_eq!(content.features()["text"], [1.0, -0.5]);
+    assert_eq!(content.attributes()["genre"].texts(), ["a"]);
+    for (rest, reason) in [
+        (r#""features":{}"#, "features: is empty"),
+        (r#""attributes":{"year":1977}"#, "features: is empty"),
+        (r#""features":{"text":[1e39]}"#, "text[0] is inf"),
+        (r#""features":{"":[1]}"#, "a name is empty"),
+        (r#""features":{"text":[1]},"attributes":{"year":true}"#, "line 1"),
+    ] {
+        refuses(Format::Native, &upsert(rest), &[reason]);
+    }
+    refuses(Format::Native, r#"{"user_id":"u","item_id":"i","timestamp_ms":5,"features":{}}"#, &["features"]);
     gives(
         r#"{"type":"item_hide","item_id":"i","timestamp_ms":5,"event_id":"e"}"#,
         StreamEvent::ItemHide { item_id: "i".into(), timestamp_ms: 5 },
@@ -187,11 +213,28 @@ fn metarank_interactions_and_items() {
     gives(
         Format::Metarank,
         r#"{"event":"item","id":"e","timestamp":5,"item":"i","fields":[{"name":"title","value":"T"},{"name":"price","value":9}]}"#,
-        &[StreamEvent::ItemUpsert { item_id: "i".into(), timestamp_ms: 5, title: "T".into(), text: None }],
+        &[StreamEvent::ItemUpsert {
+            item_id: "i".into(),
+            timestamp_ms: 5,
+            title: "T".into(),
+            text: None,
+            content: None,
+        }],
     );
     gives(Format::Metarank, r#"{"event":"ranking","id":"e"}"#, &[]);
     refuses(Format::Metarank, r#"{"event":"impression"}"#, &["impression", "interaction"]);
     refuses(Format::Metarank, r#"{"event":"interaction","id":"e","user":"u","item":"i"}"#, &["timestamp"]);
+}
+
+/// None for an even number, else vectors and attributes of every kind.
+fn content(seed: i64) -> Option<Box<ItemContent>> {
+    let features = BTreeMap::from([("text".to_owned(), vec![0.1, seed as f32, -1e-30])]);
+    let attributes = BTreeMap::from([
+        ("genre".to_owned(), AttributeValue::Texts(vec!["Drama".into(), "War".into()])),
+        ("language".to_owned(), AttributeValue::Text("é".into())),
+        ("year".to_owned(), AttributeValue::Number(1994.5)),
+    ]);
+    (seed % 2 == 1).then(|| Box::new(ItemContent::new(features, attributes).unwrap()))
 }
 
 fn json() -> impl Strategy<Value = String> {
@@ -247,7 +290,7 @@ proptest! {
     fn an_event_survives_its_json(user in ".{1,20}", item in ".{1,20}", time in 0_i64..i64::MAX, id in prop::option::of(".{1,20}"), kind in 0..5) {
         let sent = match kind {
             0 => event(&user, &item, time, id.as_deref()),
-            1 => StreamEvent::ItemUpsert { item_id: item, timestamp_ms: time, title: user, text: id },
+            1 => StreamEvent::ItemUpsert { item_id: item, timestamp_ms: time, title: user, text: id, content: content(time) },
             2 => StreamEvent::ItemHide { item_id: item, timestamp_ms: time },
             3 => StreamEvent::ItemExpire { item_id: item, timestamp_ms: time, expires_at_ms: time },
             _ => StreamEvent::UserDelete { user_id: user, timestamp_ms: time },

@@ -240,6 +240,7 @@ history = 100
 exclude = 100
 batch = 10
 key_bytes = 64
+added_items = 100
 
 [access]
 required = false

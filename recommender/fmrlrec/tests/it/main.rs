@@ -7,4 +7,5 @@ mod gpu;
 mod laws;
 mod loss;
 mod metrics;
+mod new_items;
 mod training;

@@ -9,7 +9,7 @@ use fmrlrec::{
 };
 use std::path::Path;
 
-const ITEMS: usize = 24;
+pub(crate) const ITEMS: usize = 24;
 
 /// Users walk round a ring of items, so the next item is always known.
 pub(crate) fn snapshot(dir: &Path, change: impl FnOnce(&mut SnapshotContents)) -> Snapshot {

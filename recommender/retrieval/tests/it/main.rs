@@ -7,3 +7,4 @@ mod predicates;
 mod properties;
 mod refusals;
 mod same_bits;
+mod tailed;

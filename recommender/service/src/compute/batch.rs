@@ -7,8 +7,8 @@ use crate::compute::search::{Query, Search, top_k_batch};
 use crate::lookup::resolve;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
-use crate::served::ServedBundle;
 use crate::users::{UserEntry, UserStates};
+use crate::view::View;
 use retrieval::Scored;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,25 +31,32 @@ pub(crate) fn run(jobs: &mut Vec<Job>, users: &UserStates, metrics: &Metrics) {
         if job.answer.is_closed() {
             continue;
         }
-        let dim = job.tier.dim_now(job.served.bundle.dims(), job.ask.dim);
-        match user_of(&job.ask, &job.served, dim, users, metrics) {
+        let dim = job.tier.dim_now(job.view.dims(), job.ask.dim);
+        match user_of(&job.ask, &job.view, dim, users, metrics) {
             Ok(user) => ready.push(Ready { job, dim, user }),
             Err(problem) => drop(job.answer.send(Err(problem))),
         }
     }
     let prepare_us = begun.elapsed().as_secs_f32() * 1e6 / ready.len().max(1) as f32;
-    // Mostly one group: a swap or requests that name a dim make more.
+    // Mostly one group: a swap, a new item, or requests that name a dim make more.
     while let Some(first) = ready.first() {
-        let key = (first.job.served.generation, first.dim);
-        let (group, rest) = ready.into_iter().partition(|at| (at.job.served.generation, at.dim) == key);
+        let key = first.group();
+        let (group, rest) = ready.into_iter().partition(|at| at.group() == key);
         ready = rest;
         answer(group, users, prepare_us);
     }
 }
 
+impl Ready {
+    /// Jobs of one group see the same items at the same dim.
+    fn group(&self) -> (u64, u64, usize) {
+        (self.job.view.generation, self.job.view.added().version, self.dim)
+    }
+}
+
 fn user_of(
     ask: &Ask,
-    served: &ServedBundle,
+    view: &View,
     dim: usize,
     users: &UserStates,
     metrics: &Metrics,
@@ -57,12 +64,12 @@ fn user_of(
     let (entry, outcome) = match &ask.source {
         Source::Item(_) => return Ok(None),
         Source::User(user) => {
-            let (entry, kept) = users.entry(served, user, dim)?;
+            let (entry, kept) = users.entry(view, user, dim)?;
             (entry, if kept { "kept" } else { "computed" })
         }
         Source::Inline(keys) => {
-            let resolved = resolve(served.bundle.vocabulary(), keys.iter().map(String::as_str));
-            (Arc::new(UserEntry::compute(served, dim, 0, resolved)?), "inline")
+            let resolved = resolve(view, keys.iter().map(String::as_str));
+            (Arc::new(UserEntry::compute(view, dim, 0, resolved)?), "inline")
         }
     };
     metrics.user_vectors.with_label_values(&[outcome]).inc();
@@ -72,16 +79,16 @@ fn user_of(
 /// Searches for a group of one Bundle and one dim, and sends each its answer.
 fn answer(group: Vec<Ready>, users: &UserStates, prepare_us: f32) {
     let Some(first) = group.first() else { return };
-    let (served, dim) = (Arc::clone(&first.job.served), first.dim);
+    let (view, dim) = (first.job.view.clone(), first.dim);
     let begun = Instant::now();
-    let hidden = match users.hidden(&served) {
+    let hidden = match users.hidden(&view) {
         Ok(hidden) => hidden,
         Err(problem) => return refuse(group, &problem),
     };
     let searches: Vec<Search<'_>> = group.iter().map(|ready| search(ready, &hidden)).collect();
-    let found = top_k_batch(&served.table, &searches);
+    let found = top_k_batch(&view, &searches);
     drop(searches);
-    served.record_cost(dim, prepare_us + begun.elapsed().as_secs_f32() * 1e6 / group.len() as f32);
+    view.record_cost(dim, prepare_us + begun.elapsed().as_secs_f32() * 1e6 / group.len() as f32);
     let mut found: Vec<(Ready, Result<Vec<Scored>, Problem>)> = group.into_iter().zip(found).collect();
     // What takes longer goes last, so that the others do not wait for it.
     found.sort_by_key(|(ready, _)| (ready.job.ask.explain, ready.job.ask.diversity > 0.0));
@@ -103,12 +110,12 @@ fn refuse(group: Vec<Ready>, problem: &Problem) {
 /// What a search found becomes what was asked for.
 fn finish(ready: &Ready, users: &UserStates, mut items: Vec<Scored>) -> Result<Ranked, Problem> {
     let Ready { job, dim, user } = ready;
-    let (ask, served) = (&job.ask, &job.served);
+    let (ask, view) = (&job.ask, &job.view);
     if ask.diversity > 0.0 {
-        items = diversify(&served.table, *dim, items, ask.k, ask.diversity)?;
+        items = diversify(&view.table()?, *dim, items, ask.k, ask.diversity)?;
     }
     let because = match ask.explain {
-        true => explain(served, &read_ids(ask, served, users)?, *dim, &items)?,
+        true => explain(view, &read_ids(ask, view, users)?, *dim, &items)?,
         false => Vec::new(),
     };
     let unknown = user.as_ref().map_or_else(Vec::new, |user| user.unknown.to_vec());
@@ -117,14 +124,14 @@ fn finish(ready: &Ready, users: &UserStates, mut items: Vec<Scored>) -> Result<R
 }
 
 /// Ids of the history that the model reads, oldest first.
-fn read_ids(ask: &Ask, served: &ServedBundle, users: &UserStates) -> Result<Vec<u32>, Problem> {
+fn read_ids(ask: &Ask, view: &View, users: &UserStates) -> Result<Vec<u32>, Problem> {
     let keys = match &ask.source {
         Source::Item(_) => return Ok(Vec::new()),
         Source::User(user) => &users.history_keys(user)?,
         Source::Inline(keys) => keys,
     };
-    let mut ids = resolve(served.bundle.vocabulary(), keys.iter().map(String::as_str)).ids;
-    ids.drain(..ids.len().saturating_sub(served.bundle.max_history()));
+    let mut ids = resolve(view, keys.iter().map(String::as_str)).ids;
+    ids.drain(..ids.len().saturating_sub(view.bundle.max_history()));
     Ok(ids)
 }
 

@@ -2,7 +2,7 @@
 //! is the one whose score, less its likeness to what is already listed, is largest.
 
 use crate::problem::Problem;
-use retrieval::{NestedTable, Scored};
+use retrieval::{Scored, Tailed};
 
 /// Items looked at for each one answered, and at most.
 const POOL_FACTOR: usize = 4;
@@ -19,7 +19,7 @@ pub(crate) fn pool(k: usize) -> usize {
 /// # Errors
 /// A candidate that the table does not know, which is a fault of the caller.
 pub(crate) fn diversify(
-    table: &NestedTable,
+    table: &Tailed<'_>,
     dim: usize,
     candidates: Vec<Scored>,
     k: usize,
@@ -69,6 +69,7 @@ fn unit(mut vector: Vec<f32>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use retrieval::NestedTable;
 
     /// Items 1 and 2 point the same way, 3 does not.
     fn table() -> NestedTable {
@@ -79,7 +80,7 @@ mod tests {
     fn diversity_trades_score_for_difference() {
         let candidates = [(1, 3.0), (2, 2.9), (3, 1.0)].map(|(id, score)| Scored { id, score }).to_vec();
         let check = |diversity: f32, k: usize, expect: &[u32]| {
-            let found = diversify(&table(), 2, candidates.clone(), k, diversity).unwrap();
+            let found = diversify(&Tailed::new(&table(), None).unwrap(), 2, candidates.clone(), k, diversity).unwrap();
             let ids: Vec<u32> = found.iter().map(|item| item.id).collect();
             assert_eq!(ids, expect, "diversity {diversity}");
         };
@@ -87,7 +88,7 @@ mod tests {
         check(0.9, 3, &[1, 3, 2]);
         check(0.9, 2, &[1, 3]);
         check(0.2, 2, &[1, 2]);
-        assert!(diversify(&table(), 2, Vec::new(), 2, 0.5).unwrap().is_empty());
+        assert!(diversify(&Tailed::new(&table(), None).unwrap(), 2, Vec::new(), 2, 0.5).unwrap().is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! history item looked at, so only the newest are, and only when asked.
 
 use crate::problem::Problem;
-use crate::served::ServedBundle;
+use crate::view::View;
 use retrieval::Scored;
 
 /// Newest history items looked at.
@@ -16,17 +16,18 @@ const NAMED: usize = 3;
 /// # Errors
 /// The Bundle's failure.
 pub(crate) fn explain(
-    served: &ServedBundle,
+    view: &View,
     read: &[u32],
     dim: usize,
     items: &[Scored],
 ) -> Result<Vec<Vec<(u32, f32)>>, Problem> {
-    let vectors = items.iter().map(|item| served.table.vector(item.id, dim)).collect::<Result<Vec<_>, _>>()?;
+    let table = view.table()?;
+    let vectors = items.iter().map(|item| table.vector(item.id, dim)).collect::<Result<Vec<_>, _>>()?;
     let mut losses: Vec<Vec<(u32, f32)>> = vec![Vec::new(); items.len()];
     let first = read.len().saturating_sub(LOOKED_AT);
     for left_out in first..read.len() {
         let rest: Vec<u32> = read.iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, id)| *id).collect();
-        let user = served.bundle.user_vector(&rest, dim)?;
+        let user = view.user_vector(&rest, dim)?;
         for ((item, vector), losses) in items.iter().zip(&vectors).zip(&mut losses) {
             let without: f32 = vector.iter().zip(&user).map(|(a, b)| a * b).sum();
             losses.push((read[left_out], item.score - without));

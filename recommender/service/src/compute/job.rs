@@ -1,8 +1,8 @@
 //! One request as the compute threads see it, and what they give back.
 
 use crate::problem::Problem;
-use crate::served::ServedBundle;
 use crate::tiers::Tier;
+use crate::view::View;
 use retrieval::Scored;
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,7 +38,7 @@ pub(crate) struct Ask {
 
 /// A question on its way.
 pub(crate) struct Job {
-    pub(crate) served: Arc<ServedBundle>,
+    pub(crate) view: View,
     pub(crate) tier: Arc<Tier>,
     pub(crate) ask: Ask,
     pub(crate) begun: Instant,

@@ -79,7 +79,7 @@ impl Pool {
     pub(crate) fn submit(&self, job: Job) -> Result<(), Problem> {
         let tier = Arc::clone(&job.tier);
         let (key, weight) = (tier.id, tier.config.share_permille);
-        let steps = tier.steps(job.served.bundle.dims());
+        let steps = tier.steps(job.view.dims());
         let mut state = self.shared.lock();
         let depth = state.queue.depth(key);
         if depth * 2 >= state.queue.most(weight) {
@@ -139,8 +139,8 @@ impl Pool {
 
     /// Time until a lane of this depth is served, at the cost of its smallest dim.
     fn drain_time(&self, state: &State, job: &Job, depth: usize) -> Duration {
-        let dim = job.tier.dim_now(job.served.bundle.dims(), job.ask.dim);
-        let cost_us = job.served.cost_us(dim).unwrap_or(0.0);
+        let dim = job.tier.dim_now(job.view.dims(), job.ask.dim);
+        let cost_us = job.view.cost_us(dim).unwrap_or(0.0);
         let share = state.queue.share(job.tier.id, job.tier.config.share_permille);
         Duration::from_secs_f32(depth as f32 * cost_us / 1e6 / (self.shared.sizes.threads as f32 * share))
     }

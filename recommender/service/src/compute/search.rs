@@ -2,7 +2,8 @@
 //! nothing else in the service knows how items are found.
 
 use crate::problem::Problem;
-use retrieval::{Bitset, Filter, MAX_WITHOUT, NestedTable, RetrievalError, Scored};
+use crate::view::View;
+use retrieval::{Bitset, Filter, MAX_WITHOUT, RetrievalError, Scored, TailedFilter};
 
 /// Where items are looked for.
 pub(crate) enum Query<'a> {
@@ -27,11 +28,27 @@ pub(crate) struct Search<'a> {
     pub(crate) only: Option<&'a [u32]>,
 }
 
-/// What a [`Search`] forbids, in the form that the scan reads.
+/// What a [`Search`] forbids of one of the two tables, in the form that the scan reads.
 struct Forbidden {
     without: Vec<u32>,
     deny: Option<Bitset>,
     allow: Option<Bitset>,
+}
+
+/// The ids of one table within all: `start` is the last id before its first.
+#[derive(Clone, Copy)]
+struct Part {
+    start: u32,
+    items: usize,
+}
+
+impl Part {
+    /// The ids of an ascending list that are in this part, as ids of its table.
+    fn of<'a>(self, list: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
+        let from = list.partition_point(|&id| id <= self.start);
+        let to = list.partition_point(|&id| id as usize <= self.start as usize + self.items);
+        list[from..to].iter().map(move |id| id - self.start)
+    }
 }
 
 impl Search<'_> {
@@ -41,14 +58,14 @@ impl Search<'_> {
     }
 
     /// Short lists stay lists, which are asked for few rows; long ones become sets of bits.
-    fn forbidden(&self, items: usize) -> Result<Forbidden, RetrievalError> {
-        let hidden = || self.hidden.iter().flat_map(|list| list.iter().copied());
-        let count: usize = self.hidden.iter().map(|list| list.len()).sum();
-        let short = count <= MAX_WITHOUT;
+    fn forbidden(&self, part: Part) -> Result<Forbidden, RetrievalError> {
+        let hidden: Vec<u32> = self.hidden.iter().flat_map(|list| part.of(list)).collect();
+        let short = hidden.len() <= MAX_WITHOUT;
+        let set = |ids: &mut dyn Iterator<Item = u32>| Bitset::from_ids(part.items, ids);
         Ok(Forbidden {
-            without: if short { hidden().collect() } else { Vec::new() },
-            deny: if short { None } else { Some(Bitset::from_ids(items, hidden())?) },
-            allow: self.only.map(|only| Bitset::from_ids(items, only.iter().copied())).transpose()?,
+            deny: if short { None } else { Some(set(&mut hidden.iter().copied())?) },
+            without: if short { hidden } else { Vec::new() },
+            allow: self.only.map(|only| set(&mut part.of(only))).transpose()?,
         })
     }
 }
@@ -68,7 +85,7 @@ impl Forbidden {
 
 /// Answers every search of a batch, in order; all are at one dim. Searches by vector are one matrix
 /// product with the item table; those by item are rare and go one by one.
-pub(crate) fn top_k_batch(table: &NestedTable, searches: &[Search<'_>]) -> Vec<Result<Vec<Scored>, Problem>> {
+pub(crate) fn top_k_batch(view: &View, searches: &[Search<'_>]) -> Vec<Result<Vec<Scored>, Problem>> {
     let vectors: Vec<(&Search<'_>, &[f32])> = searches
         .iter()
         .filter_map(|search| match search.query {
@@ -76,34 +93,39 @@ pub(crate) fn top_k_batch(table: &NestedTable, searches: &[Search<'_>]) -> Vec<R
             Query::Item { .. } => None,
         })
         .collect();
-    let mut by_vector = match batch(table, &vectors) {
+    let mut by_vector = match batch(view, &vectors) {
         Ok(found) => found.into_iter(),
         // What is wrong with a batch (a value that is not finite) is found again one by one, and named.
-        Err(_) => return searches.iter().map(|search| one(table, search)).collect(),
+        Err(_) => return searches.iter().map(|search| one(view, search)).collect(),
     };
     let answer = |search: &Search<'_>| match search.query {
         Query::Vector(_) => by_vector.next().ok_or_else(|| Problem::internal("a batch gave too few results")),
-        Query::Item { .. } => one(table, search),
+        Query::Item { .. } => one(view, search),
     };
     searches.iter().map(answer).collect()
 }
 
-fn batch(table: &NestedTable, searches: &[(&Search<'_>, &[f32])]) -> Result<Vec<Vec<Scored>>, RetrievalError> {
+fn batch(view: &View, searches: &[(&Search<'_>, &[f32])]) -> Result<Vec<Vec<Scored>>, Problem> {
     let Some((_, first)) = searches.first() else { return Ok(Vec::new()) };
     let dim = first.len();
-    let forbidden: Vec<Forbidden> =
-        searches.iter().map(|(search, _)| search.forbidden(table.items())).collect::<Result<_, _>>()?;
-    let filters: Vec<Filter<'_>> = forbidden.iter().map(Forbidden::filter).collect();
+    let own = Part { start: 0, items: view.table()?.items() - view.added().len() };
+    let tail = Part { start: own.items as u32, items: view.added().len() };
+    let each = |part: Part| searches.iter().map(move |(search, _)| search.forbidden(part));
+    let of_own: Vec<Forbidden> = each(own).collect::<Result<_, _>>()?;
+    let of_tail: Vec<Forbidden> = each(tail).collect::<Result<_, _>>()?;
+    let filters = of_own.iter().zip(&of_tail);
+    let filters: Vec<TailedFilter<'_>> =
+        filters.map(|(own, tail)| TailedFilter { table: own.filter(), tail: tail.filter() }).collect();
     let queries: Vec<f32> = searches.iter().flat_map(|(_, vector)| vector.iter().copied()).collect();
     // One k for all, the largest; who asked for fewer gets the first of them.
     let k = searches.iter().map(|(search, _)| search.k).max().unwrap_or(1);
-    let mut found = table.top_k_batch(&queries, dim, k, &filters, 1)?;
+    let mut found = view.table()?.top_k_batch(&queries, dim, k, &filters, 1)?;
     found.iter_mut().zip(searches).for_each(|(items, (search, _))| items.truncate(search.k));
     Ok(found)
 }
 
-fn one(table: &NestedTable, search: &Search<'_>) -> Result<Vec<Scored>, Problem> {
-    let allowed = |id: u32| search.allows(id);
+fn one(view: &View, search: &Search<'_>) -> Result<Vec<Scored>, Problem> {
+    let (table, allowed) = (view.table()?, |id: u32| search.allows(id));
     let found = match search.query {
         Query::Vector(vector) => table.top_k(vector, search.k, &allowed),
         Query::Item { id, dim } => table.most_similar(id, dim, search.k, &allowed),

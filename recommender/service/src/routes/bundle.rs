@@ -15,8 +15,10 @@ pub(crate) struct BundleResponse {
     bundle_id: String,
     /// Trained dims, ascending.
     dims: Vec<usize>,
-    /// Items in the catalogue.
+    /// Items that it was trained on.
     items: usize,
+    /// Items that came after training.
+    added_items: usize,
     /// Newest items of a history that the model reads.
     max_history: usize,
     /// The tiers; who gets one is not told.
@@ -51,8 +53,8 @@ pub(crate) struct QualityInfo {
     responses((status = 200, description = "The Bundle", body = BundleResponse))
 )]
 pub(crate) async fn describe(serving: web::Data<Serving>, id: RequestId) -> web::Json<BundleResponse> {
-    let served = serving.bundle.current();
-    let (bundle, table) = (&served.bundle, serving.tiers.current());
+    let view = serving.bundle.view();
+    let (bundle, table) = (&view.bundle, serving.tiers.current());
     let tier = |tier: &Arc<Tier>| TierInfo {
         name: tier.config.name.clone(),
         dim: tier.config.dim,
@@ -64,6 +66,7 @@ pub(crate) async fn describe(serving: web::Data<Serving>, id: RequestId) -> web:
         bundle_id: bundle.id().to_string(),
         dims: bundle.dims().to_vec(),
         items: bundle.items().len(),
+        added_items: view.added().len(),
         max_history: bundle.max_history(),
         tiers: table.tiers().iter().map(tier).collect(),
         quality: quality.collect(),

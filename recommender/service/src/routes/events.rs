@@ -67,7 +67,7 @@ pub(crate) async fn append(
 
 /// Blocking: one durable transaction.
 fn store(serving: &Serving, event: Event, id: RequestId) -> Result<EventResponse, Problem> {
-    let known_item = serving.bundle.vocabulary().id(&event.item_id).is_some();
+    let known_item = serving.bundle.view().id(&event.item_id).is_some();
     let done = serving.store.append(std::slice::from_ref(&event))?;
     let (applied, duplicate) = (done.applied > 0, done.duplicates > 0);
     let outcome = match (duplicate, known_item) {

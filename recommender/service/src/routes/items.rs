@@ -4,6 +4,7 @@ use crate::problem::{Problem, ProblemDocument};
 use crate::request_id::RequestId;
 use crate::routes::similar::number;
 use crate::serving::{Serving, blocking};
+use crate::view::ItemRef;
 use actix_web::web;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +24,7 @@ pub(crate) struct ItemsQuery {
     after: Option<String>,
 }
 
-/// Items in the order of the catalogue.
+/// Items in the order of the catalogue, those that came after training last.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct ItemsResponse {
     /// Those whose title holds the text.
@@ -41,6 +42,10 @@ pub(crate) struct CatalogueItem {
     item_id: String,
     /// Title in the catalogue.
     title: String,
+    /// Whether it came after training.
+    added: bool,
+    /// Whether it is kept from being recommended.
+    hidden: bool,
 }
 
 /// Find items by title.
@@ -72,16 +77,22 @@ pub(crate) async fn search(
         Some(limit) => return Err(Problem::bad_request(format!("limit is {limit}; ask for 1 to {MAX_LIMIT}"))),
     };
     let work = move |serving: &Serving| {
-        let served = serving.bundle.current();
+        let view = serving.bundle.view();
         let unknown = || Problem::bad_request("after is no item of this bundle; start again without it");
         let skip = match &after {
-            Some(key) => served.bundle.vocabulary().id(key).ok_or_else(unknown)? as usize,
+            Some(key) => view.id(key).ok_or_else(unknown)?,
             None => 0,
         };
         let wanted = title.to_lowercase();
-        let rest = served.bundle.items().iter().skip(skip);
-        let mut found = rest.filter(|item| wanted.is_empty() || item.title.to_lowercase().contains(&wanted));
-        let item = |item: &feature_store::Item| CatalogueItem { item_id: item.key.clone(), title: item.title.clone() };
+        let hidden = serving.store.hidden(&view)?;
+        let rest = (skip + 1..=view.items() as u32).filter_map(|id| Some((id, view.item(id)?)));
+        let mut found = rest.filter(|(_, item)| wanted.is_empty() || item.title.to_lowercase().contains(&wanted));
+        let item = |(id, item): (u32, ItemRef<'_>)| CatalogueItem {
+            item_id: item.key.to_owned(),
+            title: item.title.to_owned(),
+            added: item.added,
+            hidden: hidden.binary_search(&id).is_ok(),
+        };
         let items: Vec<CatalogueItem> = found.by_ref().take(limit).map(item).collect();
         let next = found.next().and_then(|_| items.last()).map(|last| last.item_id.clone());
         Ok(ItemsResponse { items, next, request_id: id.0 })

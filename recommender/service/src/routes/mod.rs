@@ -5,6 +5,7 @@ mod admin_tiers;
 mod bundle;
 mod events;
 mod health;
+mod item;
 mod items;
 mod metrics;
 mod openapi;
@@ -25,6 +26,13 @@ pub(crate) fn configure(app: &mut web::ServiceConfig) {
         .service(post("/v1/recommend/batch", web::post().to(recommend::recommend_batch)))
         .service(post("/v1/events", web::post().to(events::append)))
         .service(get("/v1/items", || web::to(items::search)))
+        .service(
+            resource("/v1/items/{id}", "GET, PUT, DELETE")
+                .route(web::get().to(item::show))
+                .route(web::head().to(item::show))
+                .route(web::put().to(item::put))
+                .route(web::delete().to(item::delete)),
+        )
         .service(get("/v1/items/{id}/similar", || web::to(similar::similar)))
         .service(get("/v1/bundle", || web::to(bundle::describe)))
         .service(

@@ -14,6 +14,9 @@ use utoipa::OpenApi;
         super::recommend::recommend_batch,
         super::events::append,
         super::items::search,
+        super::item::show,
+        super::item::put,
+        super::item::delete,
         super::similar::similar,
         super::bundle::describe,
         super::health::live,
@@ -30,6 +33,7 @@ use utoipa::OpenApi;
     tags(
         (name = "recommend", description = "Ranked items"),
         (name = "events", description = "User state"),
+        (name = "items", description = "Items that came after training; need an API key with the scope items"),
         (name = "operations", description = "Health, metrics, metadata"),
         (name = "admin", description = "Live changes; need an API key with the scope admin"),
     )

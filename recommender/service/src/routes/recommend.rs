@@ -9,13 +9,12 @@ use crate::metrics::Labels;
 use crate::problem::{Problem, ProblemDocument};
 use crate::recent::Asked;
 use crate::request_id::RequestId;
-use crate::served::ServedBundle;
 use crate::serving::{Serving, admit, ranked};
 use crate::tiers::{Choice, Wish};
+use crate::view::View;
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// Most items of a diverse answer: each is compared with four candidates for every item.
 const MAX_DIVERSE_K: usize = 100;
@@ -126,11 +125,11 @@ pub(crate) async fn recommend(
     http: HttpRequest,
     body: JsonBody<RecommendRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let served = serving.bundle.of_user(body.0.user_id.as_deref());
+    let view = serving.bundle.of_user(body.0.user_id.as_deref());
     let caller = http.extensions().get::<Caller>().copied().unwrap_or_default();
     let note = |labels: Labels| drop(http.extensions_mut().insert(labels));
-    let (choice, found) = one(&serving, &served, body.0, caller, http.headers(), &note).await?;
-    Ok(HttpResponse::Ok().json(response(&served, &choice, found, &id)))
+    let (choice, found) = one(&serving, &view, body.0, caller, http.headers(), &note).await?;
+    Ok(HttpResponse::Ok().json(response(&view, &choice, found, &id)))
 }
 
 /// Recommend items for several users or histories.
@@ -159,17 +158,17 @@ pub(crate) async fn recommend_batch(
     if let Some((index, wrong)) = requests.iter().enumerate().find_map(|(at, one)| Some((at, out_of_range(one)?))) {
         return Err(Problem::bad_request(format!("requests[{index}].{wrong}")));
     }
-    let bundles: Vec<_> = requests.iter().map(|request| serving.bundle.of_user(request.user_id.as_deref())).collect();
+    let views: Vec<_> = requests.iter().map(|request| serving.bundle.of_user(request.user_id.as_deref())).collect();
     let caller = http.extensions().get::<Caller>().copied().unwrap_or_default();
     let nowhere = |_: Labels| ();
     // All at once, so that the compute threads can take them as batches.
-    let one = |(request, served)| one(&serving, served, request, caller, http.headers(), &nowhere);
-    let found = futures::future::join_all(requests.into_iter().zip(&bundles).map(one)).await;
+    let one = |(request, view)| one(&serving, view, request, caller, http.headers(), &nowhere);
+    let found = futures::future::join_all(requests.into_iter().zip(&views).map(one)).await;
     // The tiers outlive the answers that borrow their names.
     let choices: Vec<Option<Choice>> =
         found.iter().map(|one| one.as_ref().ok().map(|(choice, _)| choice.clone())).collect();
-    let answers = found.into_iter().zip(&choices).zip(&bundles).map(|((one, choice), served)| match (one, choice) {
-        (Ok((_, found)), Some(choice)) => BatchAnswer::Items(response(served, choice, found, &id)),
+    let answers = found.into_iter().zip(&choices).zip(&views).map(|((one, choice), view)| match (one, choice) {
+        (Ok((_, found)), Some(choice)) => BatchAnswer::Items(response(view, choice, found, &id)),
         (Err(problem), _) => BatchAnswer::Problem(problem.with_request_id(&id.0).document()),
         (Ok(_), None) => unreachable!("every success has its choice"),
     });
@@ -179,7 +178,7 @@ pub(crate) async fn recommend_batch(
 /// Checks, admits and ranks one request; `note` is told tier and dim.
 async fn one(
     serving: &Serving,
-    served: &Arc<ServedBundle>,
+    view: &View,
     request: RecommendRequest,
     caller: Caller,
     headers: &HeaderMap,
@@ -187,14 +186,13 @@ async fn one(
 ) -> Result<(Choice, crate::compute::Ranked), Problem> {
     check(&request, serving)?;
     let wish = Wish { tier: request.tier.as_deref(), dim: request.dim, key: caller.0 };
-    let choice = serving.tiers.current().choose(wish, headers, served.bundle.dims())?;
+    let choice = serving.tiers.current().choose(wish, headers, view.dims())?;
     note(Labels::of(&choice, choice.dim));
     let k = check_k(request.k, &serving.limits, &choice.tier)?;
     if request.diversity > 0.0 && k > MAX_DIVERSE_K {
         return Err(Problem::bad_request(format!("k is {k}; with diversity ask for 1 to {MAX_DIVERSE_K}")));
     }
     admit(serving, &choice, caller.0)?;
-    let vocabulary = served.bundle.vocabulary();
     let source = match (request.user_id, request.history) {
         (Some(user), _) => Source::User(user),
         (None, history) => Source::Inline(history.unwrap_or_default()),
@@ -208,13 +206,13 @@ async fn one(
         source,
         dim: choice.dim,
         k,
-        exclude: known_ids(vocabulary, &request.exclude),
-        only: request.only.map(|keys| known_ids(vocabulary, &keys)),
+        exclude: known_ids(view, &request.exclude),
+        only: request.only.map(|keys| known_ids(view, &keys)),
         include_seen: request.include_seen,
         diversity: request.diversity,
         explain: request.explain,
     };
-    let found = ranked(serving, served, &choice, ask).await?;
+    let found = ranked(serving, view, &choice, ask).await?;
     note(Labels::of(&choice, found.dim));
     serving.metrics.unknown_items.inc_by(found.unknown.len() as u64);
     Ok((choice, found))
@@ -246,17 +244,17 @@ fn check(request: &RecommendRequest, serving: &Serving) -> Result<(), Problem> {
 }
 
 fn response<'a>(
-    served: &'a ServedBundle,
+    view: &'a View,
     choice: &'a Choice,
     found: crate::compute::Ranked,
     id: &'a RequestId,
 ) -> RecommendResponse<'a> {
     RecommendResponse {
-        items: ranked_items(&served.bundle, &found),
+        items: ranked_items(view, &found),
         dim: found.dim,
         degraded: found.dim < choice.dim,
         tier: choice.by_tier.then_some(&*choice.tier.name),
-        bundle_id: served.bundle.id(),
+        bundle_id: view.bundle.id(),
         request_id: &id.0,
         unknown_items: found.unknown,
         history_len: found.history_len,

@@ -52,7 +52,7 @@ pub(crate) struct SimilarResponse<'a> {
     responses(
         (status = 200, description = "Similar items", body = SimilarResponse),
         (status = 400, description = "A wrong k, dim or tier", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "The Bundle does not know the item", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "The item is unknown", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "Past the tier's rate; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "Overloaded past the smallest dim, or late; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
     )
@@ -68,14 +68,14 @@ pub(crate) async fn similar(
     check_key("id", &key, &serving.limits)?;
     let k = number("k", query.k.as_deref())?;
     let dim = number("dim", query.dim.as_deref())?;
-    let served = serving.bundle.current();
+    let view = serving.bundle.view();
     let caller = http.extensions().get::<Caller>().copied().unwrap_or_default();
     let wish = Wish { tier: query.tier.as_deref(), dim, key: caller.0 };
-    let choice = serving.tiers.current().choose(wish, http.headers(), served.bundle.dims())?;
+    let choice = serving.tiers.current().choose(wish, http.headers(), view.dims())?;
     http.extensions_mut().insert(Labels::of(&choice, choice.dim));
     let k = check_k(k, &serving.limits, &choice.tier)?;
-    let unknown = || Problem::not_found(format!("item {key:?} is not in this bundle"));
-    let item = served.bundle.vocabulary().id(&key).ok_or_else(unknown)?;
+    let unknown = || Problem::not_found(format!("item {key:?} is neither in this bundle nor added to it"));
+    let item = view.id(&key).ok_or_else(unknown)?;
     admit(&serving, &choice, caller.0)?;
     let ask = Ask {
         source: Source::Item(item),
@@ -87,15 +87,15 @@ pub(crate) async fn similar(
         diversity: 0.0,
         explain: false,
     };
-    let found = ranked(&serving, &served, &choice, ask).await?;
+    let found = ranked(&serving, &view, &choice, ask).await?;
     http.extensions_mut().insert(Labels::of(&choice, found.dim));
     Ok(HttpResponse::Ok().json(SimilarResponse {
         item_id: &key,
-        items: ranked_items(&served.bundle, &found),
+        items: ranked_items(&view, &found),
         dim: found.dim,
         degraded: found.dim < choice.dim,
         tier: choice.by_tier.then_some(&*choice.tier.name),
-        bundle_id: served.bundle.id(),
+        bundle_id: view.bundle.id(),
         request_id: &id.0,
     }))
 }

@@ -35,6 +35,7 @@ fn broken_rules() {
     check(&|config| config.limits.body_bytes = 1 << 30, "limits.body_bytes");
     check(&|config| config.limits.key_bytes = 257, "limits.key_bytes: 257 is not in 1..=256");
     check(&|config| config.limits.history = 0, "limits.history");
+    check(&|config| config.limits.added_items = 100_001, "limits.added_items: 100001 is not in 0..=100000");
     check(&|config| config.limits.exclude = 0, "limits.exclude");
     check(&|config| config.server.workers = 0, "server.workers");
     check(&|config| config.server.blocking_threads = 0, "server.blocking_threads");

@@ -52,6 +52,7 @@ history = 12
 exclude = 6
 batch = 5
 key_bytes = 40
+added_items = 40
 [access]
 required = false
 [[access.keys]]
@@ -63,6 +64,11 @@ tier = "premium"
 name = "root"
 sha256 = "fcf206e2f28549e7fdc889fa1b8fa469824edeac2f96a3930c22a1495b3c9266"
 scopes = ["admin"]
+tier = ""
+[[access.keys]]
+name = "keeper"
+sha256 = "4766bafa1d3713be8134b5dbd38e0dd4b780554c80a91550e35fbf35f9d0ac7c"
+scopes = ["items"]
 tier = ""
 [[tiers]]
 name = "bulk"
@@ -126,27 +132,39 @@ pub(crate) fn other_bundle() -> &'static Path {
     })
 }
 
+/// Beside [`bundle_dir`], a Bundle that was trained on one item more, under the name `more`.
+pub(crate) fn bundle_with_one_more() -> &'static Path {
+    static MORE: OnceLock<PathBuf> = OnceLock::new();
+    MORE.get_or_init(|| {
+        let more = bundle_dir().with_file_name("more");
+        let snapshot = snapshot(&more.with_extension("snapshot"), ITEMS + 1);
+        train(&snapshot, &TrainConfig { seed: 5, epochs: 1, ..train_config() }, &more, false, Device::Cpu, &mut ())
+            .unwrap();
+        more
+    })
+}
+
 /// Trains on the ring; the Snapshot lies beside the Bundle.
 pub(crate) fn train_into(bundle: &Path, config: TrainConfig) {
-    let snapshot = snapshot(&bundle.with_extension("snapshot"));
+    let snapshot = snapshot(&bundle.with_extension("snapshot"), ITEMS);
     train(&snapshot, &config, bundle, false, Device::Cpu, &mut ()).unwrap();
 }
 
 /// Users walk round a ring of items, so the next item is known and a trained model finds it.
-fn snapshot(dir: &Path) -> Snapshot {
-    let walk = |user: u32| {
+fn snapshot(dir: &Path, items: usize) -> Snapshot {
+    let walk = move |user: u32| {
         (0..12u32).map(move |step| Interaction {
             user,
-            item: (user * 7 + step) % ITEMS as u32 + 1,
+            item: (user * 7 + step) % items as u32 + 1,
             timestamp_ms: i64::from(step),
         })
     };
     let item = |id: usize| Item { key: key(id), title: format!("Item {id}"), text: String::new() };
     let contents = SnapshotContents {
         users: (0..40).map(|user| format!("u{user}")).collect(),
-        items: (1..=ITEMS).map(item).collect(),
+        items: (1..=items).map(item).collect(),
         interactions: (0..40).flat_map(walk).collect(),
-        features: vec![one_hot("text")],
+        features: vec![one_hot("text", items)],
         sources: Vec::new(),
         config: serde_json::Value::Null,
         notes: Default::default(),
@@ -155,10 +173,11 @@ fn snapshot(dir: &Path) -> Snapshot {
     Snapshot::open(dir).unwrap()
 }
 
-fn one_hot(name: &str) -> FeatureBlock {
-    let mut values = vec![0.0; (ITEMS + 1) * ITEMS];
-    (0..ITEMS).for_each(|item| values[(item + 1) * ITEMS + item] = 1.0);
-    let mut mask = vec![1; ITEMS + 1];
+/// [`ITEMS`] wide: an item past that looks like an earlier one.
+fn one_hot(name: &str, items: usize) -> FeatureBlock {
+    let mut values = vec![0.0; (items + 1) * ITEMS];
+    (0..items).for_each(|item| values[(item + 1) * ITEMS + item % ITEMS] = 1.0);
+    let mut mask = vec![1; items + 1];
     mask[0] = 0;
     let encoder = EncoderInfo { name: "one-hot".into(), weights_sha256: None };
     FeatureBlock { name: name.into(), dim: ITEMS, values, mask, dtype: FeatureDtype::F32, encoder }
@@ -196,6 +215,8 @@ pub(crate) fn train_config() -> TrainConfig {
 /// A running service; it stops gracefully when dropped.
 pub(crate) struct Server {
     pub(crate) client: Client,
+    /// The store that it serves from, to write to as a stream would.
+    pub(crate) store: Option<UserStateStore>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), ServiceError>>>,
     /// Kept for as long as the server runs.
@@ -223,7 +244,8 @@ impl Server {
         config.tiers_file = state.with_extension("tiers.json");
         change(&mut config);
         let store = UserStateStore::open(state, config.state.max_history).unwrap();
-        let bundle = Bundle::open(bundle_dir()).unwrap();
+        let shared = store.clone();
+        let bundle = Bundle::open(&config.bundle).unwrap();
         let listener = TcpListener::bind(&config.bind).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -234,7 +256,13 @@ impl Server {
             };
             runtime.block_on(service::run_with_clock(listener, config, bundle, store, Arc::new(|| NOW_MS), shutdown))
         });
-        Server { client: Client::new(address), stop: Some(stop), thread: Some(thread), _state: None }
+        Server {
+            client: Client::new(address),
+            store: Some(shared),
+            stop: Some(stop),
+            thread: Some(thread),
+            _state: None,
+        }
     }
 
     /// Asks to stop and does not wait.
@@ -248,6 +276,7 @@ impl Server {
     }
 
     fn end(&mut self) -> Result<(), ServiceError> {
+        drop(self.store.take());
         drop(self.stop.take());
         self.thread.take().map_or(Ok(()), |thread| thread.join().unwrap())
     }

@@ -9,6 +9,7 @@ mod events;
 mod fixture;
 mod items;
 mod live_tiers;
+mod new_items;
 mod operations;
 mod overload;
 mod recommend;

@@ -5,7 +5,10 @@ use fmrlrec::Bundle;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const ROUTES: [(&str, &str); 16] = [
+const ROUTES: [(&str, &str); 19] = [
+    ("get", "/v1/items/{id}"),
+    ("put", "/v1/items/{id}"),
+    ("delete", "/v1/items/{id}"),
     ("post", "/v1/recommend"),
     ("post", "/v1/recommend/batch"),
     ("get", "/v1/items"),

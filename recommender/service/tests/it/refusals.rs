@@ -79,7 +79,7 @@ fn events() {
 fn similar() {
     let server = Server::start();
     let check = |path: &str, status: u16, detail: &str| check_problem(&server.client.get(path), status, detail, path);
-    check("/v1/items/nowhere/similar", 404, "item \"nowhere\" is not in this bundle");
+    check("/v1/items/nowhere/similar", 404, "item \"nowhere\" is neither in this bundle nor added to it");
     check("/v1/items/0/similar", 404, "item \"0\"");
     check("/v1/items/i1/similar?k=0", 400, "k is 0; ask for 1 to 20");
     check("/v1/items/i1/similar?k=21", 400, "k is 21");

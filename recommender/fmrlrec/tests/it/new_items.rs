@@ -1,0 +1,116 @@
+//! Items that came after training: their vectors are what training would have put into the table.
+
+use crate::training::{ITEMS, config, snapshot};
+use fmrlrec::{Bundle, Device, FeatureWidth, ModelConfig, TrainConfig, train};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+fn bundle(dir: &Path, config: &TrainConfig) -> Bundle {
+    // Item 5 has no image, as a film without a poster.
+    let snapshot = snapshot(&dir.join("snapshot"), |contents| {
+        let image = &mut contents.features[1];
+        image.values[5 * ITEMS..6 * ITEMS].fill(0.0);
+        image.mask[5] = 0;
+    });
+    train(&snapshot, config, &dir.join("bundle"), false, Device::Cpu, &mut ()).unwrap();
+    Bundle::open(&dir.join("bundle")).unwrap()
+}
+
+fn one_hot(item: usize) -> Vec<f32> {
+    (1..=ITEMS).map(|at| if at == item { 1.0 } else { 0.0 }).collect()
+}
+
+fn features(item: usize) -> BTreeMap<String, Vec<f32>> {
+    let names: &[&str] = if item == 5 { &["text"] } else { &["image", "text"] };
+    names.iter().map(|name| ((*name).to_owned(), one_hot(item))).collect()
+}
+
+#[test]
+fn an_items_vector_is_its_row_of_the_table_also_with_a_feature_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = bundle(dir.path(), &config());
+    let width = bundle.dims()[2];
+    for item in 1..=ITEMS {
+        let vector = bundle.item_vector(&features(item)).unwrap();
+        let row = &bundle.item_table()[item * width..][..width];
+        let far = vector.iter().zip(row).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(far < 1e-6, "item {item} is {far} off");
+    }
+    let text = bundle.item_vector(&BTreeMap::from([("text".to_owned(), one_hot(1))])).unwrap();
+    assert_ne!(text, bundle.item_vector(&features(1)).unwrap());
+    let named = |name: &str| FeatureWidth { name: name.into(), width: ITEMS };
+    assert_eq!(bundle.features().unwrap(), [named("text"), named("image")]);
+}
+
+#[test]
+fn with_learned_embeddings_the_projection_lacks_that_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = ModelConfig { item_embedding: true, ..config().model };
+    let bundle = bundle(dir.path(), &TrainConfig { model, epochs: 2, ..config() });
+    let vector = bundle.item_vector(&features(3)).unwrap();
+    assert_ne!(vector, bundle.item_table()[3 * 16..4 * 16], "the row has its embedding as well");
+
+    let dir = tempfile::tempdir().unwrap();
+    let model = ModelConfig { item_embedding: true, ..config().model };
+    let ids_only = TrainConfig { features: vec![], model, epochs: 2, ..config() };
+    let snapshot = snapshot(&dir.path().join("snapshot"), |_| ());
+    train(&snapshot, &ids_only, &dir.path().join("bundle"), false, Device::Cpu, &mut ()).unwrap();
+    let bundle = Bundle::open(&dir.path().join("bundle")).unwrap();
+    let message = bundle.item_vector(&features(3)).unwrap_err().to_string();
+    assert!(message.contains("features are of no use"), "{message}");
+}
+
+#[test]
+fn a_history_of_vectors_gives_the_bits_of_a_history_of_ids() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = bundle(dir.path(), &config());
+    let row = |id: &u32| &bundle.item_table()[*id as usize * 16..][..16];
+    for history in [vec![], vec![1], vec![3, 4, 5], (1..=20).collect::<Vec<u32>>()] {
+        for dim in [4, 8, 16] {
+            let rows: Vec<&[f32]> = history.iter().map(row).collect();
+            assert_eq!(bundle.user_vector_of(&rows, dim).unwrap(), bundle.user_vector(&history, dim).unwrap());
+        }
+    }
+    assert!(bundle.user_vector_of(&[], 5).is_err());
+}
+
+#[test]
+fn features_that_do_not_fit_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = bundle(dir.path(), &config());
+    let check = |features: &[(&str, Vec<f32>)], expect: &str| {
+        let features = features.iter().map(|(name, vector)| ((*name).to_owned(), vector.clone())).collect();
+        let message = bundle.item_vector(&features).unwrap_err().to_string();
+        assert!(message.contains(expect), "{message:?} lacks {expect:?}");
+    };
+    check(&[], "features is empty");
+    check(
+        &[("sound", vec![1.0])],
+        "features.sound was not trained on; the features and their widths are: text (24), image",
+    );
+    check(&[("text", vec![1.0; 23])], "features.text has 23 numbers; send 24");
+    check(&[("text", one_hot(1)), ("image", vec![f32::NAN; ITEMS])], "features.image[0] is no finite number");
+    check(&[("text", vec![1e6; ITEMS])], "the longest trained one is");
+    check(&[("text", vec![f32::MAX; ITEMS])], "the longest trained one is");
+}
+
+/// A Bundle of before widths were written down, with two features.
+#[test]
+fn an_old_bundle_opens_and_says_that_it_cannot_take_features_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    bundle(dir.path(), &config());
+    let path = dir.path().join("bundle");
+    let config_path = path.join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&config_path).unwrap()).unwrap();
+    config.as_object_mut().unwrap().remove("feature_widths").unwrap();
+    let text = serde_json::to_string_pretty(&config).unwrap();
+    std::fs::write(&config_path, &text).unwrap();
+    let manifest_path = path.join("bundle.json");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&manifest_path).unwrap()).unwrap();
+    manifest["files"]["config.json"] =
+        serde_json::json!({"bytes": text.len(), "sha256": feature_store::sha256_bytes(text.as_bytes())});
+    std::fs::write(&manifest_path, manifest.to_string()).unwrap();
+    let bundle = Bundle::open(&path).unwrap();
+    let message = bundle.item_vector(&features(1)).unwrap_err().to_string();
+    assert!(message.contains("does not say how wide each is; train it again"), "{message}");
+}

@@ -1,0 +1,91 @@
+//! What one request sees: a Bundle and the items added to it, taken once and kept, so that neither a
+//! swap nor a new item splits an answer.
+
+use crate::added::Added;
+use crate::problem::Problem;
+use crate::served::ServedBundle;
+use retrieval::Tailed;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// A Bundle with its added items. Ids go on behind the Bundle's.
+#[derive(Clone)]
+pub(crate) struct View {
+    served: Arc<ServedBundle>,
+    added: Arc<Added>,
+}
+
+/// An item, whichever it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ItemRef<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) title: &'a str,
+    /// Whether it came after training.
+    pub(crate) added: bool,
+}
+
+impl Deref for View {
+    type Target = ServedBundle;
+
+    fn deref(&self) -> &ServedBundle {
+        &self.served
+    }
+}
+
+impl View {
+    pub(crate) fn new(served: Arc<ServedBundle>, added: Arc<Added>) -> View {
+        View { served, added }
+    }
+
+    pub(crate) fn added(&self) -> &Added {
+        &self.added
+    }
+
+    /// Trained dims, ascending.
+    pub(crate) fn dims(&self) -> &[usize] {
+        self.bundle.dims()
+    }
+
+    /// Number of items.
+    pub(crate) fn items(&self) -> usize {
+        self.bundle.items().len() + self.added.len()
+    }
+
+    /// Id of a key: the Bundle's, else that of an added item.
+    pub(crate) fn id(&self, key: &str) -> Option<u32> {
+        self.bundle.vocabulary().id(key).or_else(|| self.added.id(key))
+    }
+
+    /// The item with an id; none for PAD and past the last one.
+    pub(crate) fn item(&self, id: u32) -> Option<ItemRef<'_>> {
+        let own = self.bundle.items().get((id as usize).checked_sub(1)?);
+        let own = own.map(|item| ItemRef { key: &item.key, title: &item.title, added: false });
+        own.or_else(|| self.added.item(id).map(|item| ItemRef { key: &item.key, title: &item.title, added: true }))
+    }
+
+    /// The Bundle's item table with the added items behind it.
+    ///
+    /// # Errors
+    /// Never in practice: both have the Bundle's dims.
+    pub(crate) fn table(&self) -> Result<Tailed<'_>, Problem> {
+        Ok(Tailed::new(self.served.table(), self.added.tail())?)
+    }
+
+    /// The user vector after a history of ids that [`View::id`] gave, oldest first.
+    ///
+    /// # Errors
+    /// The Bundle's failure.
+    pub(crate) fn user_vector(&self, history: &[u32], dim: usize) -> Result<Vec<f32>, Problem> {
+        let own = self.bundle.items().len() as u32;
+        if history.iter().all(|&id| id <= own) {
+            return Ok(self.bundle.user_vector(history, dim)?);
+        }
+        let rows = self.bundle.item_table();
+        let width = rows.len() / (own as usize + 1);
+        let row = |&id: &u32| match self.added.item(id) {
+            Some(item) => item.vector(),
+            None => &rows[id as usize * width..][..width],
+        };
+        Ok(self.bundle.user_vector_of(&history.iter().map(row).collect::<Vec<_>>(), dim)?)
+    }
+}
