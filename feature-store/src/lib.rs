@@ -20,7 +20,7 @@ mod vocabulary;
 
 pub use checksum::{sha256_bytes, sha256_file};
 pub use error::StoreError;
-pub use event::{Event, MAX_KEY_BYTES, MAX_TEXT_BYTES, MAX_TITLE_BYTES, StreamEvent};
+pub use event::{Event, MAX_AHEAD_MS, MAX_KEY_BYTES, MAX_TEXT_BYTES, MAX_TITLE_BYTES, StreamEvent};
 pub use export::export_interactions;
 pub use matrix::{FeatureDtype, FeatureMatrix, write_matrix};
 pub use snapshot::{
@@ -29,8 +29,8 @@ pub use snapshot::{
 };
 pub use staging::StagedDir;
 pub use state::{
-    Applied, BatchOutcome, HiddenState, HistoryEntry, ItemState, MAX_HIDDEN_BYTES, Origin, Revision, SourceRecord,
-    UserRecord, UserStateStore,
+    Applied, BatchOutcome, HiddenState, HistoryEntry, ItemState, MAX_HIDDEN_BYTES, NewestEntries, Origin, Revision,
+    SourceRecord, UserRecord, UserStateStore,
 };
 pub use tables::{read_items, write_items};
 pub use vocabulary::{Item, Vocabulary};

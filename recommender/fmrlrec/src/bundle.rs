@@ -190,19 +190,27 @@ impl Bundle {
     /// # Errors
     /// A dim that was not trained or an id past the item table.
     pub fn user_vector(&self, history: &[u32], dim: usize) -> Result<Vec<f32>, BundleError> {
-        let model =
-            self.models.get(&dim).ok_or_else(|| BundleError::UntrainedDim { dim, trained: self.dims().to_vec() })?;
+        let model = self.model_at(dim)?;
+        let (batch, last) = pack_histories(std::iter::once(history), self.max_history());
+        let y = model.forward(self.item_vectors(&batch.tokens, dim)?, &batch.keep, &mut Dropout::off());
+        Ok(host_values(y.narrow(0, last[0] as usize, 1)))
+    }
+
+    /// The model cut to a trained dim.
+    pub(crate) fn model_at(&self, dim: usize) -> Result<&FmrlRec<Cpu>, BundleError> {
+        self.models.get(&dim).ok_or_else(|| BundleError::UntrainedDim { dim, trained: self.dims().to_vec() })
+    }
+
+    /// Rows of the item table, `[t, dim]`.
+    pub(crate) fn item_vectors(&self, ids: &[u32], dim: usize) -> Result<Tensor<Cpu, 2>, BundleError> {
         let items = self.items.len();
-        if let Some(&id) = history.iter().find(|id| **id as usize > items) {
+        if let Some(&id) = ids.iter().find(|id| **id as usize > items) {
             return Err(BundleError::UnknownItem { id, items });
         }
-        let (batch, last) = pack_histories(std::iter::once(history), self.max_history());
         let width = self.config.model.largest_dim();
-        let rows = batch.tokens.iter().flat_map(|id| &self.table[*id as usize * width..][..dim]);
-        let tokens = TensorData::new(rows.copied().collect::<Vec<f32>>(), [batch.tokens.len(), dim]);
-        let x = Tensor::<Cpu, 2>::from_data(tokens, &Default::default());
-        let y = model.forward(x, &batch.keep, &mut Dropout::off());
-        Ok(host_values(y.narrow(0, last[0] as usize, 1)))
+        let rows = ids.iter().flat_map(|id| &self.table[*id as usize * width..][..dim]);
+        let rows = TensorData::new(rows.copied().collect::<Vec<f32>>(), [ids.len(), dim]);
+        Ok(Tensor::from_data(rows, &Default::default()))
     }
 }
 

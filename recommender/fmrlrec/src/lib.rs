@@ -27,6 +27,7 @@ pub mod ops;
 mod params;
 mod report;
 mod train;
+mod user_state;
 
 pub use adamw::{AdamW, AdamWConfig, DecayRule};
 pub use bundle::{BUNDLE_VERSION, Bundle};
@@ -39,6 +40,7 @@ pub use metrics::{CUTOFFS, metrics_of_ranks};
 pub use params::{load_params, named_params};
 pub use report::{BaselineQuality, DimQuality, EpochLine, Report, TrainObserver};
 pub use train::{Device, train};
+pub use user_state::UserState;
 
 /// The CPU backend, and the one that trains on it.
 pub type Cpu = burn_flex::Flex;

@@ -5,3 +5,4 @@ mod laws;
 mod loss;
 mod metrics;
 mod training;
+mod user_state;

@@ -12,7 +12,7 @@ use std::path::Path;
 const ITEMS: usize = 24;
 
 /// Users walk round a ring of items, so the next item is always known.
-fn snapshot(dir: &Path, change: impl FnOnce(&mut SnapshotContents)) -> Snapshot {
+pub(crate) fn snapshot(dir: &Path, change: impl FnOnce(&mut SnapshotContents)) -> Snapshot {
     let mut contents = SnapshotContents {
         users: (0..40).map(|user| format!("u{user}")).collect(),
         items: (1..=ITEMS)
@@ -46,7 +46,7 @@ fn one_hot(name: &str) -> FeatureBlock {
     FeatureBlock { name: name.into(), dim: ITEMS, values, mask, dtype: FeatureDtype::F32, encoder }
 }
 
-fn config() -> TrainConfig {
+pub(crate) fn config() -> TrainConfig {
     TrainConfig {
         features: vec!["text".into(), "image".into()],
         seed: 3,
