@@ -2,6 +2,7 @@
 # A real Apache Kafka broker (KRaft, one node) on loopback, for tests and for trying the stream.
 #
 #   deploy/kafka-local.sh start [DIR]   fetch the jars once, start, wait, print the broker's address
+#   deploy/kafka-local.sh start DIR secure  the same, and listeners with TLS and SASL beside the plain one
 #   deploy/kafka-local.sh stop [DIR]    stop the broker that was started in DIR, by its process id
 #   deploy/kafka-local.sh kill [DIR]    the same with SIGKILL, as a crash would; start goes on after it
 #   deploy/kafka-local.sh address [DIR] print the address of the broker in DIR
@@ -9,6 +10,10 @@
 # DIR defaults to target/kafka; everything is in it: lib (jars), data, broker.properties, broker.log,
 # address, pid. Needs Java 17 or newer and Maven, which reads the jars from Maven Central. A second
 # `start` in the same DIR keeps data and ports. Remove DIR/data to begin anew.
+#
+# With `secure`, which needs openssl, DIR/secure holds what clients need: the addresses of the listeners in
+# ssl, sasl_plaintext and sasl_ssl, ca.pem, client.pem and client.key, and the password of the user
+# `recommender` (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512) in password.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -86,6 +91,59 @@ PROPERTIES
     printf '127.0.0.1:%s\n' "$broker" >"$dir/address"
 }
 
+# A key and its certificate, signed by the authority beside it, for 127.0.0.1.
+certificate() {
+    local tls="$1" name="$2"
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" \
+        -keyout "$tls/$name.key" -out "$tls/$name.csr" || return
+    printf 'subjectAltName=IP:127.0.0.1\n' >"$tls/san"
+    openssl x509 -req -in "$tls/$name.csr" -CA "$tls/ca.pem" -CAkey "$tls/ca.key" -CAcreateserial -days 3650 \
+        -extfile "$tls/san" -out "$tls/$name.pem"
+}
+
+# Certificates, a password, and the properties of three more listeners.
+write_secure() {
+    local dir="$1" tls listeners="" protocol name password
+    command -v openssl >/dev/null || die "needs openssl for listeners with TLS"
+    tls="$(absolute "$dir/secure")"
+    chmod 700 "$tls"
+    {
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj "/CN=kafka-local" \
+            -keyout "$tls/ca.key" -out "$tls/ca.pem" &&
+            certificate "$tls" server && certificate "$tls" client
+    } 2>"$tls/openssl.log" || die "openssl made no certificates: $(tail -n 1 "$tls/openssl.log")"
+    cat "$tls/server.key" "$tls/server.pem" >"$tls/server-store.pem"
+    openssl rand -hex 16 >"$tls/password"
+    password="$(cat "$tls/password")"
+    for protocol in SSL SASL_PLAINTEXT SASL_SSL; do
+        name="$(printf '%s' "$protocol" | tr '[:upper:]' '[:lower:]')"
+        printf '127.0.0.1:%s\n' "$(free_port)" >"$tls/$name"
+        listeners="$listeners,$protocol://$(cat "$tls/$name")"
+    done
+    sed -e "s|^\\(listeners=.*\\)\$|\\1$listeners|" -e "s|^\\(advertised.listeners=.*\\)\$|\\1$listeners|" \
+        -e "s|^\\(listener.security.protocol.map=.*\\)\$|\\1,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL|" \
+        "$dir/broker.properties" >"$dir/broker.properties.secure"
+    mv "$dir/broker.properties.secure" "$dir/broker.properties"
+    cat >>"$dir/broker.properties" <<PROPERTIES
+inter.broker.listener.name=PLAINTEXT
+ssl.keystore.type=PEM
+ssl.keystore.location=$tls/server-store.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$tls/ca.pem
+listener.name.ssl.ssl.client.auth=requested
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+PROPERTIES
+    local plain="org.apache.kafka.common.security.plain.PlainLoginModule required user_recommender=\"$password\";"
+    local scram="org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    for name in sasl_plaintext sasl_ssl; do
+        cat >>"$dir/broker.properties" <<PROPERTIES
+listener.name.$name.plain.sasl.jaas.config=$plain
+listener.name.$name.scram-sha-256.sasl.jaas.config=$scram
+listener.name.$name.scram-sha-512.sasl.jaas.config=$scram
+PROPERTIES
+    done
+}
+
 running() { [[ -e "$1/pid" ]] && kill -0 "$(cat "$1/pid")" 2>/dev/null; }
 
 wait_for() {
@@ -102,15 +160,21 @@ wait_for() {
 }
 
 start() {
-    local dir="$1"
+    local dir="$1" mode="$2" scram=()
     command -v java >/dev/null || die "needs Java 17 or newer (java)"
     if ! running "$dir"; then
         fetch_jars "$dir"
-        [[ -e "$dir/data/meta.properties" ]] || write_properties "$dir"
         if [[ ! -e "$dir/data/meta.properties" ]]; then
+            write_properties "$dir"
+            if [[ "$mode" == secure ]]; then
+                write_secure "$dir"
+                for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
+                    scram+=(--add-scram "$mechanism=[name=recommender,password=$(cat "$dir/secure/password")]")
+                done
+            fi
             java -cp "$dir/lib/*" kafka.tools.StorageTool format \
                 --cluster-id "$(java -cp "$dir/lib/*" kafka.tools.StorageTool random-uuid 2>/dev/null)" \
-                --config "$dir/broker.properties" >"$dir/broker.log" 2>&1 ||
+                --config "$dir/broker.properties" "${scram[@]}" >"$dir/broker.log" 2>&1 ||
                 die "the broker's folder could not be formatted: $(tail -n 1 "$dir/broker.log")"
         fi
         setsid nohup java -Xms128m -Xmx512m -cp "$dir/lib/*" kafka.Kafka "$dir/broker.properties" \
@@ -136,9 +200,9 @@ stop() {
 
 dir="${2:-target/kafka}"
 case "${1:-}" in
-    start) start "$dir" ;;
+    start) start "$dir" "${3:-plain}" ;;
     stop) stop "$dir" TERM ;;
     kill) stop "$dir" KILL ;;
     address) cat "$dir/address" ;;
-    *) die "usage: deploy/kafka-local.sh start|stop|kill|address [DIR]" ;;
+    *) die "usage: deploy/kafka-local.sh start|stop|kill|address [DIR] [secure]" ;;
 esac

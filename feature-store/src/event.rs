@@ -10,6 +10,11 @@ pub const MAX_TITLE_BYTES: usize = 1024;
 /// Longest item text accepted, in bytes.
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;
 
+/// Furthest that an event's time may lie after the time at which it was taken, in milliseconds: a day.
+/// One from further in the future comes of a clock that is wrong, and would stay a user's newest event for
+/// as long as that clock is ahead.
+pub const MAX_AHEAD_MS: i64 = 24 * 60 * 60 * 1000;
+
 /// One thing a user did with one item.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -104,6 +109,25 @@ impl StreamEvent {
             | StreamEvent::ItemExpire { timestamp_ms, .. }
             | StreamEvent::UserDelete { timestamp_ms, .. } => *timestamp_ms,
         }
+    }
+
+    /// Checks that it is not from the future, seen from when the broker, the log or the service took it
+    /// (milliseconds since the Unix epoch). Any time before is fine: a late event takes its place.
+    ///
+    /// # Errors
+    /// A time more than [`MAX_AHEAD_MS`] ahead.
+    pub fn check_ahead(&self, taken_ms: i64) -> Result<(), StoreError> {
+        let ahead_ms = self.timestamp_ms().saturating_sub(taken_ms);
+        if ahead_ms <= MAX_AHEAD_MS {
+            return Ok(());
+        }
+        let reason = format!(
+            "{} is {} s after the time it was taken; at most {} s are accepted: set the producer's clock",
+            self.timestamp_ms(),
+            ahead_ms / 1000,
+            MAX_AHEAD_MS / 1000
+        );
+        Err(StoreError::invalid("timestamp_ms", reason))
     }
 
     /// Checks the limits that the store relies on.

@@ -22,7 +22,7 @@ mod vocabulary;
 pub use checksum::{sha256_bytes, sha256_file};
 pub use content::{AttributeValue, ItemContent, MAX_ATTRIBUTE_VALUES, MAX_FEATURE_VALUES, MAX_NAME_BYTES, MAX_NAMES};
 pub use error::StoreError;
-pub use event::{Event, MAX_KEY_BYTES, MAX_TEXT_BYTES, MAX_TITLE_BYTES, StreamEvent};
+pub use event::{Event, MAX_AHEAD_MS, MAX_KEY_BYTES, MAX_TEXT_BYTES, MAX_TITLE_BYTES, StreamEvent};
 pub use export::export_interactions;
 pub use matrix::{FeatureDtype, FeatureMatrix, write_matrix};
 pub use snapshot::{
@@ -31,8 +31,8 @@ pub use snapshot::{
 };
 pub use staging::StagedDir;
 pub use state::{
-    AddedItem, Applied, BatchOutcome, HiddenState, HistoryEntry, ItemState, MAX_HIDDEN_BYTES, NewItem, Origin,
-    Revision, SourceRecord, UserRecord, UserStateStore,
+    AddedItem, Applied, BatchOutcome, HiddenState, HistoryEntry, ItemState, MAX_HIDDEN_BYTES, NewItem, NewestEntries,
+    Origin, Revision, SourceRecord, UserRecord, UserStateStore,
 };
 pub use tables::{read_items, write_items};
 pub use vocabulary::{Item, Vocabulary};

@@ -23,7 +23,7 @@ pub use contents::{AddedItem, NewItem};
 pub use hidden::{HiddenState, MAX_HIDDEN_BYTES};
 pub use items::ItemState;
 pub use record::Origin;
-pub use users::{Revision, UserRecord};
+pub use users::{NewestEntries, Revision, UserRecord};
 pub use write::{BatchOutcome, SourceRecord};
 
 use crate::{Event, StagedDir, StoreError, StreamEvent};

@@ -7,8 +7,8 @@
 
 use feature_store::{Event, StreamEvent, UserStateStore};
 use pipeline::stream::{
-    BatchConfig, Consumer, Format, KafkaConfig, Message, Source, Start, StateConfig, StreamConfig, StreamMetrics,
-    dead_letter_sink, decoder, event_sink, open_source, outgoing,
+    BatchConfig, Consumer, Format, KafkaConfig, Message, ProduceConfig, Source, Start, StateConfig, StreamConfig,
+    StreamMetrics, dead_letter_sink, decoder, event_sink, open_source, outgoing,
 };
 use rand::{Rng as _, SeedableRng as _};
 use std::path::Path;
@@ -61,6 +61,8 @@ fn config(brokers: String, dir: &Path) -> StreamConfig {
         start: Start::Earliest,
         batch: BatchConfig { max_messages: 16_384, max_wait_ms: 50 },
         state: StateConfig { path: dir.join("state"), max_history: 200 },
+        produce: ProduceConfig { acknowledge_ms: 5_000, applied_wait_ms: 1_000, max_in_flight: 10_000 },
+        metrics_bind: None,
         kafka: Some(KafkaConfig {
             brokers,
             group: topic.clone(),
@@ -68,6 +70,7 @@ fn config(brokers: String, dir: &Path) -> StreamConfig {
             topic,
             queue_kib: 65_536,
             session_timeout_ms: 10_000,
+            security: None,
             properties: Default::default(),
         }),
         log: None,

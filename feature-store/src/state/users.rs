@@ -31,7 +31,38 @@ pub struct UserRecord {
     pub hidden: Option<HiddenState>,
 }
 
+/// The newest part of a user's history: what an event touches, so reading it costs the same at a history of
+/// 10 and of 10,000.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewestEntries {
+    /// The history's revision.
+    pub revision: Revision,
+    /// As [`UserRecord::reordered_at`].
+    pub reordered_at: u64,
+    /// At most 63 of the newest entries, oldest first.
+    pub entries: Vec<HistoryEntry>,
+}
+
 impl UserStateStore {
+    /// Most entries that a history keeps.
+    pub fn max_history(&self) -> usize {
+        self.inner.max_history
+    }
+
+    /// The newest part of a user's history; `None` for a user never seen.
+    ///
+    /// # Errors
+    /// As [`UserStateStore::history`].
+    pub fn newest(&self, user_id: &str) -> Result<Option<NewestEntries>, StoreError> {
+        let inner = &self.inner;
+        let Some(head) = inner.head(user_id)? else { return Ok(None) };
+        let mut entries = Vec::with_capacity(head.entries.len());
+        let read = head.entries.read_into(&mut entries);
+        read.ok_or_else(|| inner.damaged(&format!("the newest history of user {user_id:?}")))?;
+        entries.drain(..entries.len().saturating_sub(inner.max_history));
+        Ok(Some(NewestEntries { revision: head.revision(), reordered_at: head.reordered_at, entries }))
+    }
+
     /// A user's history, oldest first; empty for a user never seen.
     ///
     /// # Errors

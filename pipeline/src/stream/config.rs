@@ -4,15 +4,21 @@
 use super::StreamError;
 use super::decode::Format;
 use super::log::LogLimits;
+use super::security::SecurityConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Most messages a batch may be told to hold.
 const MAX_BATCH: usize = 100_000;
 /// Longest wait for a batch to fill, in milliseconds.
 const MAX_WAIT_MS: u64 = 10_000;
+/// Longest time for a broker to acknowledge what a request waits for, in milliseconds.
+const MAX_ACKNOWLEDGE_MS: u64 = 60_000;
+/// Most events on their way at once.
+const MAX_IN_FLIGHT: u64 = 1_000_000;
 /// Most memory for messages fetched ahead, in KiB.
 const MAX_QUEUE_KIB: u32 = 1 << 20;
 
@@ -28,6 +34,11 @@ pub struct StreamConfig {
     pub batch: BatchConfig,
     /// The user state store.
     pub state: StateConfig,
+    /// What `POST /v1/events` of `serve --stream` waits for.
+    pub produce: ProduceConfig,
+    /// Address and port at which `ingest` shows its numbers to Prometheus; absent: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_bind: Option<SocketAddr>,
     /// Read from a topic. Exactly one of `kafka` and `log` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kafka: Option<KafkaConfig>,
@@ -60,6 +71,19 @@ pub struct BatchConfig {
     pub max_wait_ms: u64,
 }
 
+/// Events that come by HTTP into the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProduceConfig {
+    /// Longest time for the broker to acknowledge an event, in milliseconds; past it the answer is 503.
+    pub acknowledge_ms: u64,
+    /// Longest wait, after that, for the consumer to have applied it, in milliseconds; past it the answer
+    /// is 202. 0 does not wait.
+    pub applied_wait_ms: u64,
+    /// Events on their way at once; one more is answered 503.
+    pub max_in_flight: usize,
+}
+
 /// The embedded user state store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,7 +111,10 @@ pub struct KafkaConfig {
     pub queue_kib: u32,
     /// Longest silence of a consumer before the group takes its partitions away, in milliseconds.
     pub session_timeout_ms: u32,
-    /// Further librdkafka properties, such as `security.protocol` and `sasl.username`.
+    /// TLS and SASL; absent: neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security: Option<SecurityConfig>,
+    /// Further librdkafka properties, such as `reconnect.backoff.max.ms`.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
 }
@@ -105,7 +132,7 @@ pub struct LogConfig {
 }
 
 /// Properties that this program sets itself: exactly-once rests on them.
-const OWN_PROPERTIES: [&str; 9] = [
+const OWN_PROPERTIES: [&str; 11] = [
     "bootstrap.servers",
     "group.id",
     "enable.auto.commit",
@@ -114,7 +141,9 @@ const OWN_PROPERTIES: [&str; 9] = [
     "enable.partition.eof",
     "queued.max.messages.kbytes",
     "session.timeout.ms",
+    "statistics.interval.ms",
     "acks",
+    "enable.idempotence",
 ];
 
 impl StreamConfig {
@@ -125,6 +154,7 @@ impl StreamConfig {
     pub fn validate(&self) -> Result<(), StreamError> {
         in_range("batch.max_messages", self.batch.max_messages as u64, MAX_BATCH as u64)?;
         in_range("batch.max_wait_ms", self.batch.max_wait_ms, MAX_WAIT_MS)?;
+        self.produce.validate()?;
         if let Start::TimestampMs(time_ms) = self.start
             && time_ms < 0
         {
@@ -138,6 +168,24 @@ impl StreamConfig {
             }
             _ => Err(StreamError::config("kafka, log", "give exactly one of the two: the source of the stream")),
         }
+    }
+}
+
+impl ProduceConfig {
+    fn validate(&self) -> Result<(), StreamError> {
+        in_range("produce.acknowledge_ms", self.acknowledge_ms, MAX_ACKNOWLEDGE_MS)?;
+        in_range("produce.applied_wait_ms", self.applied_wait_ms.max(1), MAX_WAIT_MS)?;
+        in_range("produce.max_in_flight", self.max_in_flight as u64, MAX_IN_FLIGHT)
+    }
+
+    /// Longest time for the broker to acknowledge.
+    pub fn acknowledge(&self) -> Duration {
+        Duration::from_millis(self.acknowledge_ms)
+    }
+
+    /// Longest wait for the consumer after that.
+    pub fn applied_wait(&self) -> Duration {
+        Duration::from_millis(self.applied_wait_ms)
     }
 }
 
@@ -155,6 +203,9 @@ impl KafkaConfig {
         }
         in_range("kafka.queue_kib", u64::from(self.queue_kib), u64::from(MAX_QUEUE_KIB))?;
         in_range("kafka.session_timeout_ms", u64::from(self.session_timeout_ms), 300_000)?;
+        if let Some(security) = &self.security {
+            security.validate()?;
+        }
         for own in OWN_PROPERTIES {
             if self.properties.contains_key(own) {
                 let reason = format!("sets {own:?}, which this program sets itself; leave it out");
@@ -162,6 +213,13 @@ impl KafkaConfig {
             }
         }
         Ok(())
+    }
+
+    /// Makes the relative paths of files start at `base`.
+    pub fn resolve_paths(&mut self, base: &Path) {
+        if let Some(security) = &mut self.security {
+            security.resolve_paths(base);
+        }
     }
 
     /// Name of the topic of refused messages.
@@ -191,7 +249,7 @@ impl BatchConfig {
     }
 }
 
-fn in_range(field: &'static str, value: u64, most: u64) -> Result<(), StreamError> {
+pub(super) fn in_range(field: &'static str, value: u64, most: u64) -> Result<(), StreamError> {
     if (1..=most).contains(&value) {
         return Ok(());
     }

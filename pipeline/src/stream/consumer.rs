@@ -7,10 +7,10 @@
 
 use super::StreamError;
 use super::config::BatchConfig;
-use super::decode::Decoder;
+use super::decode::{Decoder, Reject};
 use super::message::{Message, Outgoing, Sink, Source};
-use super::metrics::StreamMetrics;
-use feature_store::{SourceRecord, UserStateStore};
+use super::metrics::{Look, StreamMetrics};
+use feature_store::{SourceRecord, StreamEvent, UserStateStore};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -45,13 +45,18 @@ impl Consumer<'_> {
         until_end: bool,
         stop: &dyn Fn() -> bool,
     ) -> Result<(), StreamError> {
+        self.metrics.started((self.clock_ms)());
         let mut batch: Vec<Message> = Vec::new();
         while !stop() {
             self.gather(source, &mut batch, stop)?;
             if !batch.is_empty() {
-                self.write(source, dead_letters, &batch)?;
+                // A run with an end does not wait for the dead letters' broker longer than its sink does.
+                self.write(source, dead_letters, &batch, &|| until_end || stop())?;
                 batch.clear();
-            } else if until_end && source.at_end() {
+                continue;
+            }
+            self.metrics.idle((self.clock_ms)(), source.idle() && source.connected(), look(source));
+            if until_end && source.at_end() {
                 break;
             }
         }
@@ -83,6 +88,7 @@ impl Consumer<'_> {
         source: &mut dyn Source,
         dead_letters: &mut dyn Sink,
         batch: &[Message],
+        give_up: &dyn Fn() -> bool,
     ) -> Result<(), StreamError> {
         let mut records = Vec::with_capacity(batch.len());
         let mut refused = Vec::new();
@@ -92,7 +98,7 @@ impl Consumer<'_> {
             reached.insert(message.partition, message.offset);
             // A replayed message has been put aside before.
             let replayed = stored.get(&message.partition).is_some_and(|position| message.offset <= *position);
-            let events = match self.decoder.decode(&message.payload) {
+            let events = match decode(self.decoder, message) {
                 Ok(events) => events,
                 Err(_) if replayed => Vec::new(),
                 Err(reject) => {
@@ -103,14 +109,44 @@ impl Consumer<'_> {
             records.push(SourceRecord { partition: message.partition, offset: message.offset, events });
         }
         if !refused.is_empty() {
-            dead_letters.put(&refused)?;
+            put_aside(dead_letters, &refused, give_up)?;
         }
         let outcome = self.store.apply(source.name(), &records)?;
-        self.metrics.wrote(outcome, batch.len(), refused.len());
+        self.metrics.wrote(outcome, batch.len(), refused.len(), &reached);
         source.applied(&reached)?;
-        let oldest_ms = batch.iter().filter_map(|message| message.taken_ms).min();
-        self.metrics.durable((self.clock_ms)(), oldest_ms, source.lag(), source.rebalances());
+        self.metrics.durable((self.clock_ms)(), batch, look(source));
         Ok(())
+    }
+}
+
+/// The events of a message, none of them from further in the future than producers' clocks may be off.
+///
+/// # Errors
+/// Why it is to be put aside. Only the message decides, no clock of now, so that a replay comes to the same.
+pub(super) fn decode(decoder: &dyn Decoder, message: &Message) -> Result<Vec<StreamEvent>, Reject> {
+    let events = decoder.decode(&message.payload)?;
+    if let Some(taken_ms) = message.taken_ms {
+        let ahead = events.iter().try_for_each(|event| event.check_ahead(taken_ms));
+        ahead.map_err(|error| Reject(error.to_string()))?;
+    }
+    Ok(events)
+}
+
+fn look(source: &dyn Source) -> Look {
+    Look { lag: source.lag(), rebalances: source.rebalances(), connected: source.connected() }
+}
+
+/// Puts messages aside, trying again for as long as the sink's trouble may pass.
+fn put_aside(sink: &mut dyn Sink, refused: &[Outgoing], give_up: &dyn Fn() -> bool) -> Result<(), StreamError> {
+    loop {
+        match sink.put(refused) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.passes() && !give_up() => {
+                tracing::warn!(%error, "dead letters were not taken: trying again until they are");
+                std::thread::sleep(LOOK_EVERY);
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 

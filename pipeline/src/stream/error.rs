@@ -36,6 +36,21 @@ pub enum StreamError {
         what: String,
         /// The library's reason and the way out.
         reason: String,
+        /// Whether trying again may help: brokers come back, leaders move.
+        passes: bool,
+    },
+    /// No broker answered in the time that a run with an end waits for one.
+    #[error(
+        "config kafka.brokers: nobody at {brokers:?} answered within {waited_s} s ({reason}); start a broker there, or \
+         correct kafka.brokers"
+    )]
+    Unreachable {
+        /// The configured addresses.
+        brokers: String,
+        /// How long it was tried, in seconds.
+        waited_s: u64,
+        /// The library's reason.
+        reason: String,
     },
     /// The user state store refused.
     #[error(transparent)]
@@ -56,6 +71,11 @@ impl StreamError {
     }
 
     pub(crate) fn kafka(what: impl Into<String>, reason: impl ToString) -> StreamError {
-        StreamError::Kafka { what: what.into(), reason: reason.to_string() }
+        StreamError::Kafka { what: what.into(), reason: reason.to_string(), passes: false }
+    }
+
+    /// Whether the same may succeed later, with nothing changed here.
+    pub fn passes(&self) -> bool {
+        matches!(self, StreamError::Kafka { passes: true, .. } | StreamError::Unreachable { .. })
     }
 }

@@ -31,13 +31,22 @@ pub struct Outgoing {
     pub headers: Vec<(String, Vec<u8>)>,
 }
 
+/// Where a message came to lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Partition; a log has one, 0.
+    pub partition: u32,
+    /// Offset there; none where the broker did not say, as when it had the message from an earlier try.
+    pub offset: Option<u64>,
+}
+
 /// Where messages go: a topic or a log.
 pub trait Sink {
-    /// Hands over messages; they are durable when it returns.
+    /// Hands over messages; they are durable when it returns, each at the place that stands for it.
     ///
     /// # Errors
     /// Not all of them are known to be durable; sending them again is then up to the caller.
-    fn put(&mut self, messages: &[Outgoing]) -> Result<(), super::StreamError>;
+    fn put(&mut self, messages: &[Outgoing]) -> Result<Vec<Place>, super::StreamError>;
 }
 
 /// Where messages come from: a topic or a log.
@@ -79,5 +88,10 @@ pub trait Source {
     /// How many times partitions came or went.
     fn rebalances(&self) -> u64 {
         0
+    }
+
+    /// Whether the source answers, as far as known.
+    fn connected(&self) -> bool {
+        true
     }
 }

@@ -1,16 +1,16 @@
 //! From a configuration to sources and sinks: the one place that knows both kinds.
 
 use super::StreamError;
-use super::config::{Start, StreamConfig};
+use super::config::{KafkaConfig, Start, StreamConfig};
 use super::kafka::{KafkaSink, KafkaSource};
 use super::log::{LogReader, LogSource, LogWriter, end_of, source_name};
-use super::message::{Outgoing, Sink, Source};
+use super::message::{Outgoing, Place, Sink, Source};
 use feature_store::{SourceRecord, StreamEvent, UserStateStore};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Milliseconds since the Unix epoch.
-type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// The source of a stream, at the place that the store says.
 ///
@@ -24,17 +24,32 @@ pub fn open_source(
 ) -> Result<Box<dyn Source>, StreamError> {
     config.validate()?;
     if let Some(kafka) = &config.kafka {
-        let clock_ms = Arc::clone(clock_ms);
-        return Ok(Box::new(KafkaSource::open(kafka, config.start, store, Box::new(move || clock_ms()))?));
+        return Ok(Box::new(KafkaSource::open(kafka, config.start, store, Arc::clone(clock_ms))?));
     }
     let log = config.log.as_ref().expect("validated: one of the two is given");
     open_log(&log.dir, config.start, store, &**clock_ms)
 }
 
+/// [`open_source`] for a run that ends with what is there: a dry run, or `--until-end`.
+///
+/// # Errors
+/// As [`open_source`]; also a broker that does not answer within 10 s, or a topic that does not exist.
+pub fn open_source_to_end(
+    config: &StreamConfig,
+    store: &UserStateStore,
+    clock_ms: &Clock,
+) -> Result<Box<dyn Source>, StreamError> {
+    config.validate()?;
+    if let Some(kafka) = &config.kafka {
+        return Ok(Box::new(KafkaSource::open_to_end(kafka, config.start, store, Arc::clone(clock_ms))?));
+    }
+    open_source(config, store, clock_ms)
+}
+
 /// The dead letters of a stream, from the first that was not looked at.
 ///
 /// # Errors
-/// As [`open_source`].
+/// As [`open_source_to_end`].
 pub fn dead_letter_source(
     config: &StreamConfig,
     store: &UserStateStore,
@@ -42,8 +57,7 @@ pub fn dead_letter_source(
 ) -> Result<Box<dyn Source>, StreamError> {
     config.validate()?;
     if let Some(kafka) = &config.kafka {
-        let clock_ms = Arc::clone(clock_ms);
-        return Ok(Box::new(KafkaSource::dead_letters(kafka, store, Box::new(move || clock_ms()))?));
+        return Ok(Box::new(KafkaSource::dead_letters(kafka, store, Arc::clone(clock_ms))?));
     }
     let log = config.log.as_ref().expect("validated: one of the two is given");
     open_log(&log.dlq(), Start::Earliest, store, &**clock_ms)
@@ -63,14 +77,28 @@ pub fn dead_letter_sink(config: &StreamConfig, clock_ms: &Clock) -> Result<Box<d
     Ok(Box::new(LateSink { made: None, make: Box::new(move || LogWriter::open(&dir, limits, Arc::clone(&clock_ms))) }))
 }
 
-/// Where producers put events: `POST /v1/events`, a test, or dead letters that go back.
+/// Where events are put that have time: a test's, or dead letters that go back. See
+/// [`super::Producer`] for requests that wait.
 ///
 /// # Errors
 /// The configuration breaks a rule, or another process writes to the log.
-pub fn event_sink(config: &StreamConfig, clock_ms: &Clock) -> Result<Box<dyn Sink>, StreamError> {
+pub fn event_sink(config: &StreamConfig, clock_ms: &Clock) -> Result<Box<dyn Sink + Send>, StreamError> {
+    sink(config, clock_ms, KafkaSink::events)
+}
+
+/// Where events are put that somebody waits for: a broker has `produce.acknowledge_ms`.
+pub(super) fn prompt_sink(config: &StreamConfig, clock_ms: &Clock) -> Result<Box<dyn Sink + Send>, StreamError> {
+    sink(config, clock_ms, |kafka| KafkaSink::events_within(kafka, config.produce.acknowledge()))
+}
+
+fn sink(
+    config: &StreamConfig,
+    clock_ms: &Clock,
+    topic: impl Fn(&KafkaConfig) -> Result<KafkaSink, StreamError>,
+) -> Result<Box<dyn Sink + Send>, StreamError> {
     config.validate()?;
     if let Some(kafka) = &config.kafka {
-        return Ok(Box::new(KafkaSink::events(kafka)?));
+        return Ok(Box::new(topic(kafka)?));
     }
     let log = config.log.as_ref().expect("validated: one of the two is given");
     Ok(Box::new(LogWriter::open(&log.dir, log.limits(), Arc::clone(clock_ms))?))
@@ -132,9 +160,9 @@ struct LateSink {
 }
 
 impl Sink for LateSink {
-    fn put(&mut self, messages: &[Outgoing]) -> Result<(), StreamError> {
+    fn put(&mut self, messages: &[Outgoing]) -> Result<Vec<Place>, StreamError> {
         if messages.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         if self.made.is_none() {
             self.made = Some((self.make)()?);

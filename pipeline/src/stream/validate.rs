@@ -1,6 +1,7 @@
 //! A dry run: what a source holds, what of it would be refused and why. Nothing is written.
 
 use super::StreamError;
+use super::consumer::decode;
 use super::decode::Decoder;
 use super::message::{Message, Source};
 use feature_store::StreamEvent;
@@ -60,7 +61,7 @@ pub fn validate(
 impl Findings {
     fn take(&mut self, message: &Message, decoder: &dyn Decoder) {
         self.messages += 1;
-        match decoder.decode(&message.payload) {
+        match decode(decoder, message) {
             Ok(events) if events.is_empty() => self.silent += 1,
             Ok(events) => {
                 let interactions = events.iter().filter(|event| matches!(event, StreamEvent::Interaction(_))).count();

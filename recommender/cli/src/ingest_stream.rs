@@ -1,5 +1,6 @@
-//! `ingest --config` and `serve --stream`: a topic or a log -> user state, until the user asks to
-//! stop. The library does the work; here are the clock, the signals and the words.
+//! `ingest --config`: a topic or a log -> user state, until the user asks to stop. `serve --stream`
+//! (`streamed.rs`) does the same beside a service. The library does the work; here are the clock, the
+//! signals and the words.
 
 use crate::arguments::IngestArgs;
 use crate::failure::Interrupted;
@@ -9,11 +10,10 @@ use anyhow::Context as _;
 use feature_store::UserStateStore;
 use pipeline::stream::{
     Consumer, Findings, StreamConfig, StreamMetrics, StreamStats, dead_letter_sink, dead_letter_source, decoder,
-    event_sink, open_source, redrive, validate,
+    event_sink, open_source, open_source_to_end, redrive, validate,
 };
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often a running `ingest` tells how far it is.
@@ -33,8 +33,20 @@ pub(crate) fn run(path: &Path, args: &IngestArgs) -> anyhow::Result<()> {
     if args.redrive {
         return run_redrive(&config, &store);
     }
-    let metrics = StreamMetrics::default();
-    consume(&config, &store, &metrics, args.until_end, &interrupt, true)?;
+    let metrics = Arc::new(StreamMetrics::default());
+    if let Some(bind) = config.metrics_bind {
+        let address = crate::metrics_port::start(bind, Arc::clone(&metrics))?;
+        note(&format!("numbers for Prometheus at http://{address}/metrics"));
+    }
+    let told = std::cell::Cell::new(Instant::now());
+    let stop = || {
+        if told.get().elapsed() >= TELL_EVERY {
+            told.set(Instant::now());
+            note(&summary(&metrics.stats()));
+        }
+        interrupt.requested()
+    };
+    consume(&config, &store, &metrics, args.until_end, &stop)?;
     say(&format!("{}; {} holds {} users", summary(&metrics.stats()), config.state.path.display(), store.users()?))?;
     if interrupt.requested() && args.until_end {
         return Err(Interrupted("stopped before the end; start again to go on from here".to_owned()).into());
@@ -50,55 +62,28 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<StreamConfig> {
     if let Some(log) = &mut config.log {
         log.dir = base_dir.join(&log.dir);
     }
+    if let Some(kafka) = &mut config.kafka {
+        kafka.resolve_paths(base_dir);
+    }
     config.validate().with_context(|| format!("{}", path.display()))?;
     Ok(config)
 }
 
-/// Applies a stream on a thread of its own while a service answers from the same store.
-pub(crate) fn spawn(
-    config: StreamConfig,
-    store: UserStateStore,
-    interrupt: Interrupt,
-) -> JoinHandle<anyhow::Result<()>> {
-    std::thread::spawn(move || {
-        let metrics = StreamMetrics::default();
-        let done = consume(&config, &store, &metrics, false, &interrupt, false);
-        match &done {
-            Ok(()) => tracing::info!(stats = ?metrics.stats(), "the stream's consumer stopped"),
-            // Recommendations go on from the state as it is.
-            Err(error) => tracing::error!(error = %format!("{error:#}"), "the stream's consumer ended"),
-        }
-        done
-    })
-}
-
-/// The consumer's outcome, once the service has stopped.
-pub(crate) fn join(consumer: JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
-    consumer.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the stream's consumer ended in a panic")))
-}
-
-fn consume(
+/// Applies a stream until its end, if it is asked for that, or until `stop` says so.
+pub(crate) fn consume(
     config: &StreamConfig,
     store: &UserStateStore,
     metrics: &StreamMetrics,
     until_end: bool,
-    interrupt: &Interrupt,
-    telling: bool,
+    stop: &dyn Fn() -> bool,
 ) -> anyhow::Result<()> {
     let clock_ms: Arc<dyn Fn() -> i64 + Send + Sync> = Arc::new(now_ms);
-    let mut source = open_source(config, store, &clock_ms)?;
+    let open = if until_end { open_source_to_end } else { open_source };
+    let mut source = open(config, store, &clock_ms)?;
     let mut letters = dead_letter_sink(config, &clock_ms)?;
     let consumer =
         Consumer { decoder: &*decoder(config.format), store, batch: config.batch, metrics, clock_ms: &*clock_ms };
-    let told = std::cell::Cell::new(Instant::now());
-    let stop = || {
-        if telling && told.get().elapsed() >= TELL_EVERY {
-            told.set(Instant::now());
-            note(&summary(&metrics.stats()));
-        }
-        interrupt.requested()
-    };
-    consumer.run(&mut *source, &mut *letters, until_end, &stop)?;
+    consumer.run(&mut *source, &mut *letters, until_end, stop)?;
     Ok(())
 }
 
@@ -126,12 +111,16 @@ fn run_validate(config: &StreamConfig, interrupt: &Interrupt) -> anyhow::Result<
             kafka.group = format!("{}.validate.{}", kafka.group, std::process::id());
         }
         let clock_ms: Arc<dyn Fn() -> i64 + Send + Sync> = Arc::new(now_ms);
-        let mut source = open_source(&config, &store, &clock_ms)?;
-        validate(&mut *source, &*decoder(config.format), &|| interrupt.requested())
+        open_source_to_end(&config, &store, &clock_ms)
+            .and_then(|mut source| validate(&mut *source, &*decoder(config.format), &|| interrupt.requested()))
     };
     // Best effort: a folder that stays behind in the system's temporary place harms nobody.
     let _ = std::fs::remove_dir_all(&dir);
-    tell_findings(&done?)
+    tell_findings(&done?)?;
+    if interrupt.requested() {
+        return Err(Interrupted("stopped before the end: the numbers above are of a part".to_owned()).into());
+    }
+    Ok(())
 }
 
 fn tell_findings(found: &Findings) -> anyhow::Result<()> {
@@ -154,18 +143,21 @@ fn tell_findings(found: &Findings) -> anyhow::Result<()> {
 fn summary(stats: &StreamStats) -> String {
     let lag: u64 = stats.lag.values().sum();
     format!(
-        "{} events applied, {} dropped as already there, {} replayed, {} refused to the dead letters; lag {}, {} rebalances",
+        "{} events applied, {} dropped as already there, {} replayed, {} refused to the dead letters; lag {}, {} \
+         rebalances, checkpoint {:.1} s old, last event to state {}",
         thousands(stats.applied + stats.users_deleted + stats.items_changed),
         thousands(stats.duplicates),
         thousands(stats.replayed),
         thousands(stats.invalid),
         thousands(lag),
         stats.rebalances,
+        stats.checkpoint_age_ms(now_ms()) as f64 / 1e3,
+        stats.freshness_ms.map_or("not yet".to_owned(), |freshness_ms| format!("{freshness_ms} ms")),
     )
 }
 
 /// Milliseconds since the Unix epoch; a clock before 1970 reads as 0.
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }

@@ -15,10 +15,12 @@ mod failure;
 mod ingest;
 mod ingest_stream;
 mod interrupt;
+mod metrics_port;
 mod output;
 mod progress;
 mod sample;
 mod serve;
+mod streamed;
 mod table;
 mod train;
 

@@ -5,12 +5,14 @@ use crate::artefacts::open_bundle;
 use crate::failure::bad_input;
 use crate::interrupt::Interrupt;
 use crate::output::say;
+use crate::streamed::RunningStream;
 use anyhow::Context as _;
 use feature_store::UserStateStore;
 use fmrlrec::Bundle;
-use service::ServiceConfig;
+use service::{EventStream, ServiceConfig, Surroundings};
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Said on the first Ctrl-C, since requests under way are answered first.
 pub(crate) const PROMISE: &str = "stopping: requests under way are answered; Ctrl-C again ends at once";
@@ -25,6 +27,8 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let store = UserStateStore::open(&config.state.path, config.state.max_history)?;
     let stream = args.stream.as_deref().map(crate::ingest_stream::read).transpose()?;
     let listener = listen(&config.bind, "--bind ADDRESS:PORT")?;
+    // The consumer shares the store, so what it applies moves the next recommendation.
+    let stream = stream.map(|stream| RunningStream::start(stream, store.clone())).transpose()?;
     let interrupt = Interrupt::install(PROMISE)?;
     say(&format!(
         "listening on http://{} with bundle {} at dims {:?}",
@@ -32,10 +36,10 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         bundle.id(),
         bundle.dims(),
     ))?;
-    // The consumer shares the store, so what it applies moves the next recommendation.
-    let consumer = stream.map(|stream| crate::ingest_stream::spawn(stream, store.clone(), interrupt.clone()));
-    serve(listener, config, bundle, store, &interrupt)?;
-    consumer.map_or(Ok(()), crate::ingest_stream::join)
+    let events = stream.as_ref().map(RunningStream::events);
+    serve_with(listener, config, bundle, store, events, &interrupt)?;
+    // Only now: requests under way may wait for their events to be applied.
+    stream.map_or(Ok(()), RunningStream::stop)
 }
 
 /// Serves until the user asks to stop and the requests under way are answered.
@@ -46,8 +50,21 @@ pub(crate) fn serve(
     store: UserStateStore,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
+    serve_with(listener, config, bundle, store, None, interrupt)
+}
+
+fn serve_with(
+    listener: TcpListener,
+    config: ServiceConfig,
+    bundle: Bundle,
+    store: UserStateStore,
+    stream: Option<Arc<dyn EventStream>>,
+    interrupt: &Interrupt,
+) -> anyhow::Result<()> {
     let shutdown = interrupt.clone().wait();
-    actix_web::rt::System::new().block_on(service::run(listener, config, bundle, store, shutdown))?;
+    let surroundings = Surroundings { clock: service::system_clock(), stream };
+    let running = service::run_in(listener, config, bundle, store, surroundings, shutdown);
+    actix_web::rt::System::new().block_on(running)?;
     Ok(())
 }
 

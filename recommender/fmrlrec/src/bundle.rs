@@ -246,20 +246,33 @@ impl Bundle {
     }
 
     fn vector(&self, history: &[u32], dim: usize, block_dims: &[usize]) -> Result<Vec<f32>, BundleError> {
-        let model =
-            self.models.get(&dim).ok_or_else(|| BundleError::UntrainedDim { dim, trained: self.dims().to_vec() })?;
-        let items = self.items.len();
-        if let Some(&id) = history.iter().find(|id| **id as usize > items) {
-            return Err(BundleError::UnknownItem { id, items });
-        }
+        let model = self.model_at(dim)?;
         let (batch, last) = pack_histories(std::iter::once(history), self.max_history());
-        let width = self.config.model.largest_dim();
-        let rows = batch.tokens.iter().flat_map(|id| &self.table[*id as usize * width..][..dim]);
-        let tokens = TensorData::new(rows.copied().collect::<Vec<f32>>(), [batch.tokens.len(), dim]);
-        let x = Tensor::<Cpu, 2>::from_data(tokens, &Default::default());
+        let x = columns(&self.rows(&batch.tokens)?, dim);
         let y = model.forward_cut(x, &batch.keep, block_dims);
         Ok(host_values(y.narrow(0, last[0] as usize, 1)))
     }
+
+    /// The model cut to a trained dim.
+    pub(crate) fn model_at(&self, dim: usize) -> Result<&FmrlRec<Cpu>, BundleError> {
+        self.models.get(&dim).ok_or_else(|| BundleError::UntrainedDim { dim, trained: self.dims().to_vec() })
+    }
+
+    /// Rows of the item table.
+    pub(crate) fn rows(&self, ids: &[u32]) -> Result<Vec<&[f32]>, BundleError> {
+        let (width, items) = (self.config.model.largest_dim(), self.items.len());
+        let row = |&id: &u32| match id as usize <= items {
+            true => Ok(&self.table[id as usize * width..][..width]),
+            false => Err(BundleError::UnknownItem { id, items }),
+        };
+        ids.iter().map(row).collect()
+    }
+}
+
+/// The leading `dim` columns of item vectors, `[t, dim]`.
+pub(crate) fn columns(rows: &[&[f32]], dim: usize) -> Tensor<Cpu, 2> {
+    let values: Vec<f32> = rows.iter().flat_map(|row| &row[..dim]).copied().collect();
+    Tensor::from_data(TensorData::new(values, [rows.len(), dim]), &Default::default())
 }
 
 impl std::fmt::Debug for Bundle {

@@ -28,6 +28,7 @@ pub mod ops;
 mod params;
 mod report;
 mod train;
+mod user_state;
 
 pub use adamw::{AdamW, AdamWConfig, DecayRule};
 pub use bundle::{BUNDLE_VERSION, Bundle, FeatureWidth};
@@ -44,6 +45,7 @@ pub use metrics::{CUTOFFS, metrics_of_ranks};
 pub use params::{load_params, named_params};
 pub use report::{BaselineQuality, DimQuality, EpochLine, ExitQuality, Report, TrainObserver};
 pub use train::{Device, train, train_compatible};
+pub use user_state::UserState;
 
 /// The CPU backend, and the one that trains on it.
 pub type Cpu = burn_flex::Flex;

@@ -6,7 +6,6 @@ use crate::problem::Problem;
 use crate::tiers::Tier;
 use crate::view::{ItemRef, View};
 use retrieval::Scored;
-use std::collections::HashSet;
 
 /// One ranked item of an answer; borrows from the Bundle.
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
@@ -34,28 +33,6 @@ pub(crate) struct Because<'a> {
     title: &'a str,
     /// What the result's score loses without it.
     loss: f32,
-}
-
-/// A history split into what the Bundle knows and what it does not.
-pub(crate) struct Resolved {
-    /// Ids in the history's order.
-    pub(crate) ids: Vec<u32>,
-    /// Unknown keys, each once, in the history's order.
-    pub(crate) unknown: Vec<String>,
-}
-
-/// Looks up a history's keys.
-pub(crate) fn resolve<'a>(view: &View, keys: impl Iterator<Item = &'a str>) -> Resolved {
-    let mut seen = HashSet::new();
-    let mut resolved = Resolved { ids: Vec::new(), unknown: Vec::new() };
-    for key in keys {
-        match view.id(key) {
-            Some(id) => resolved.ids.push(id),
-            None if seen.insert(key) => resolved.unknown.push(key.to_string()),
-            None => {}
-        }
-    }
-    resolved
 }
 
 /// Ids to keys and titles.

@@ -46,6 +46,8 @@ pub(crate) struct Metrics {
     pub(crate) in_flight: IntGauge,
     pub(crate) events: IntCounterVec,
     pub(crate) unknown_items: IntCounter,
+    /// Items that the model read: what user vectors cost.
+    pub(crate) model_items: IntCounter,
     /// By Bundle and tier: what a trial is compared on.
     pub(crate) answers: IntCounterVec,
     /// By tier and dim used.
@@ -87,6 +89,10 @@ impl Metrics {
                 "recommender_unknown_history_items_total",
                 "History items that the Bundle does not know and that were skipped.",
             )?,
+            model_items: IntCounter::new(
+                "recommender_model_items_total",
+                "Items that the model read to make user vectors, one step or one position of a forward pass each.",
+            )?,
             answers: counter("answers_total", "Recommendations answered, by Bundle.", &["bundle_id", "tier"])?,
             degraded: counter("degraded_total", "Answers at a smaller dim than the tier's.", &["tier", "dim"])?,
             refused: counter("refused_total", "Requests refused for load or rate.", &["tier", "reason"])?,
@@ -104,13 +110,14 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn Collector>; 16] = [
+        let all: [Box<dyn Collector>; 17] = [
             Box::new(self.requests.clone()),
             Box::new(self.latency_s.clone()),
             Box::new(self.bundle.clone()),
             Box::new(self.in_flight.clone()),
             Box::new(self.events.clone()),
             Box::new(self.unknown_items.clone()),
+            Box::new(self.model_items.clone()),
             Box::new(self.answers.clone()),
             Box::new(self.degraded.clone()),
             Box::new(self.refused.clone()),

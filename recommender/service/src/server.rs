@@ -8,6 +8,7 @@ use crate::observe::observe;
 use crate::problem::Problem;
 use crate::routes;
 use crate::serving::Serving;
+use crate::stream::EventStream;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use feature_store::UserStateStore;
@@ -50,7 +51,30 @@ pub async fn run_with_clock(
     clock: Clock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServiceError> {
-    let serving = web::Data::new(Serving::new(&config, bundle, store, clock)?);
+    run_in(listener, config, bundle, store, Surroundings { clock, stream: None }, shutdown).await
+}
+
+/// What a service takes from its caller beside config, Bundle and state.
+pub struct Surroundings {
+    /// Dates events that state no time.
+    pub clock: Clock,
+    /// Where events go instead of the state; its consumer writes to the same store.
+    pub stream: Option<Arc<dyn EventStream>>,
+}
+
+/// [`run`] with all that the caller may give.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_in(
+    listener: TcpListener,
+    config: ServiceConfig,
+    bundle: Bundle,
+    store: UserStateStore,
+    surroundings: Surroundings,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServiceError> {
+    let serving = web::Data::new(Serving::new(&config, bundle, store, surroundings)?);
     let server = start(listener, &config, &serving)?;
     let handle = server.handle();
     let mut server = pin!(server);

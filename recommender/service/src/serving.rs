@@ -11,6 +11,8 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::recent::Recent;
 use crate::served::{BundleSlot, ServedBundle};
+use crate::server::Surroundings;
+use crate::stream::EventStream;
 use crate::tiers::{Choice, Journal};
 use crate::users::UserStates;
 use crate::view::View;
@@ -32,6 +34,8 @@ pub(crate) struct Serving {
     pub(crate) limits: LimitsConfig,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
+    /// Where events go instead of the state, if anywhere.
+    pub(crate) stream: Option<Arc<dyn EventStream>>,
     pub(crate) request_timeout: Duration,
     pub(crate) openapi: String,
     /// Requests of late, for warming up another Bundle.
@@ -54,8 +58,9 @@ impl Serving {
         config: &ServiceConfig,
         bundle: Bundle,
         store: UserStateStore,
-        clock: Clock,
+        surroundings: Surroundings,
     ) -> Result<Serving, ServiceError> {
+        let Surroundings { clock, stream } = surroundings;
         config.validate(bundle.dims())?;
         let access = Access::new(&config.access);
         let (tiers, header, max_k) = (&config.tiers, &config.tier_header, config.limits.max_k);
@@ -79,6 +84,7 @@ impl Serving {
             limits: config.limits.clone(),
             metrics,
             clock,
+            stream,
             request_timeout: Duration::from_secs(config.server.request_timeout_s),
             openapi: crate::openapi_json()?,
             recent: Recent::default(),

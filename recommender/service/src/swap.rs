@@ -3,7 +3,6 @@
 //! serving; the switch itself is one pointer, and running requests end on the Bundle they hold.
 
 use crate::compute::{Query, Search, top_k_batch};
-use crate::lookup::resolve;
 use crate::problem::Problem;
 use crate::recent::Asked;
 use crate::served::{ServedBundle, Trial};
@@ -203,11 +202,11 @@ fn first_items(serving: &Serving, view: &View, asked: &Asked) -> Result<Vec<Stri
         Asked::Inline(keys) => keys.clone(),
         Asked::User(user) => serving.store.history_keys(user)?,
     };
-    let entry = UserEntry::compute(view, dim, 0, resolve(view, keys.iter().map(String::as_str)))?;
+    let entry = UserEntry::inline(view, dim, keys.iter().map(String::as_str))?;
     let search = Search {
         query: Query::Vector(entry.vector(dim)),
         k: COMPARED.min(view.items()),
-        hidden: [&entry.seen, &[], &[]],
+        hidden: [entry.seen(), &[], &[]],
         only: None,
     };
     let mut found = top_k_batch(view, &[search]);

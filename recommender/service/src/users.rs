@@ -1,78 +1,151 @@
 //! User state as the service sees it: the store, and what was computed from it.
 //!
-//! A known user costs no model step: the user vector is kept under (user, version of the history, load
-//! of a Bundle). Nesting makes one entry serve every dim up to its length: a smaller dim is a prefix of
-//! it (law 1). The version is a hash of the history, which is read at every request: so it does not
-//! matter who wrote it, a route of this service or a stream consumer beside it.
+//! A known user costs no model step: the user vector is kept under (user, revision of the history, load of
+//! a Bundle), with the hidden state behind it. After an event it takes one step to the next vector, whatever
+//! the length of the history; only the newest entries are read for that. Nesting makes one entry serve every
+//! dim up to its own: a smaller dim is a prefix of it (law 1). The revision is read at every request: so it
+//! does not matter who wrote, a route of this service or a stream consumer beside it. After a swap of the
+//! Bundle a user's state is folded from the history on first use.
 //!
-//! Limits: the cache is bounded in bytes.
+//! `kept.rs` says which items the model reads. Limits: the cache is bounded in bytes.
 
 use crate::clock::Clock;
 use crate::hidden::HiddenItems;
-use crate::lookup::{Resolved, resolve};
+use crate::kept::Kept;
 use crate::problem::Problem;
 use crate::view::View;
-use feature_store::{Applied, Event, StoreError, UserStateStore};
+use feature_store::{Applied, Event, NewestEntries, Revision, StoreError, UserStateStore};
+use fmrlrec::UserState;
 use quick_cache::{Equivalent, Weighter, sync::Cache};
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Bytes of an entry beside its vectors and lists, about: keys, pointers, the cache's own links.
 const ENTRY_BYTES: usize = 256;
 
-/// What is known of a user at one version of the history.
+/// What is known of a user at one revision of the history.
+#[derive(Clone)]
 pub(crate) struct UserEntry {
-    version: u64,
-    /// The user vector at the largest dim computed so far.
-    vector: Box<[f32]>,
-    /// Ids of the history, ascending, each once.
-    pub(crate) seen: Box<[u32]>,
+    /// None for a user without a history, and for a history that came with a request.
+    revision: Option<Revision>,
+    kept: Kept,
     /// Added items of the history, with the marks that their ids had ([`crate::added::Added::mark`]).
     added: Box<[(u32, u64)]>,
-    /// Keys that the Bundle does not know, each once.
-    pub(crate) unknown: Box<[String]>,
-    /// Items that the model read.
+    /// Vector and hidden state at the largest dim computed so far.
+    state: UserState,
+    /// Place of the first item that the state holds, among all entries that ever came.
+    start: u64,
+    /// Items that the model read to make the state, from that place on.
     pub(crate) history_len: usize,
+}
+
+/// Where an entry came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// It was there.
+    Kept,
+    /// One step for each new item, from the one that was there.
+    Advanced,
+    /// Folded from the history.
+    Folded,
+}
+
+/// An entry, where it came from, and what that cost.
+pub(crate) struct Found {
+    pub(crate) entry: Arc<UserEntry>,
+    pub(crate) made: Made,
+    /// Items that the model read for it now.
+    pub(crate) model_items: usize,
 }
 
 impl UserEntry {
     /// The user vector at `dim`, which the entry was asked for.
     pub(crate) fn vector(&self, dim: usize) -> &[f32] {
-        &self.vector[..dim]
+        &self.state.vector()[..dim]
     }
 
-    /// A vector from a history's ids in order. Runs the model.
-    pub(crate) fn compute(view: &View, dim: usize, version: u64, resolved: Resolved) -> Result<UserEntry, Problem> {
-        let Resolved { ids, unknown } = resolved;
-        let read = &ids[ids.len().saturating_sub(view.bundle.max_history())..];
-        let vector = view.user_vector(read, dim)?.into_boxed_slice();
-        let history_len = read.len();
-        let mut seen = ids;
-        seen.sort_unstable();
-        seen.dedup();
-        let added = seen.iter().filter_map(|&id| Some((id, view.added().mark(id)?)));
-        Ok(UserEntry {
-            version,
-            vector,
-            added: added.collect(),
-            seen: seen.into_boxed_slice(),
-            unknown: unknown.into_boxed_slice(),
-            history_len,
-        })
+    /// Ids of the history, ascending.
+    pub(crate) fn seen(&self) -> &[u32] {
+        self.kept.seen()
+    }
+
+    /// Keys that the Bundle does not know, each once.
+    pub(crate) fn unknown(&self) -> Vec<String> {
+        self.kept.unknown()
+    }
+
+    /// Ids that the model reads, oldest first.
+    pub(crate) fn read_ids(&self, view: &View) -> Vec<u32> {
+        self.kept.window(view.bundle.max_history())
+    }
+
+    /// An entry of a history that came with a request, all of it, oldest first. Runs the model.
+    pub(crate) fn inline<'a>(
+        view: &View,
+        dim: usize,
+        keys: impl ExactSizeIterator<Item = &'a str>,
+    ) -> Result<UserEntry, Problem> {
+        let total = keys.len() as u64;
+        UserEntry::fold(view, dim, None, Kept::of(|key| view.id(key), keys, total))
+    }
+
+    fn fold(view: &View, dim: usize, revision: Option<Revision>, kept: Kept) -> Result<UserEntry, Problem> {
+        let max_len = view.bundle.max_history();
+        let read = kept.window(max_len);
+        let state = view.fold(&read, dim)?;
+        let (start, added) = (kept.window_start(max_len), marks(&kept, view));
+        Ok(UserEntry { revision, start, history_len: read.len(), kept, added, state })
     }
 
     /// Whether it would come out the same among the items of a view: what it used of the added ones is as
     /// it was, and what it did not know has not come since.
     fn holds_in(&self, view: &View) -> bool {
         self.added.iter().all(|&(id, mark)| view.added().mark(id) == Some(mark))
-            && (view.added().len() == 0 || self.unknown.iter().all(|key| view.added().id(key).is_none()))
+            && (view.added().len() == 0 || self.kept.unknown_keys().all(|key| view.added().id(key).is_none()))
+    }
+
+    /// The entry after the store's newer entries, and how many items the model read; none if they do not
+    /// follow on this one.
+    fn advanced(
+        &self,
+        view: &View,
+        newest: &NewestEntries,
+        most: usize,
+    ) -> Result<Option<(UserEntry, usize)>, Problem> {
+        let Some(revision) = self.revision else { return Ok(None) };
+        let new = newest.revision.events.saturating_sub(revision.events) as usize;
+        let follows = revision.created == newest.revision.created && revision.events >= newest.reordered_at;
+        if !follows || new > newest.entries.len() {
+            return Ok(None);
+        }
+        let (max_len, mut entry) = (view.bundle.max_history(), self.clone());
+        entry.revision = Some(newest.revision);
+        let mut known = Vec::with_capacity(new);
+        for added in &newest.entries[newest.entries.len() - new..] {
+            known.extend(entry.kept.push(|key| view.id(key), &added.item_id, most));
+        }
+        // The window moved: its state is another one.
+        if entry.kept.window_start(max_len) != entry.start {
+            let folded = UserEntry::fold(view, self.state.dim(), entry.revision, entry.kept)?;
+            let read = folded.history_len;
+            return Ok(Some((folded, read)));
+        }
+        for id in &known {
+            entry.state = view.advance(&entry.state, *id)?;
+        }
+        entry.history_len += known.len();
+        entry.added = marks(&entry.kept, view);
+        Ok(Some((entry, known.len())))
     }
 
     fn bytes(&self) -> usize {
-        let keys: usize = self.unknown.iter().map(|key| key.len() + size_of::<String>()).sum();
-        size_of::<UserEntry>() + self.vector.len() * 4 + self.seen.len() * 4 + self.added.len() * 16 + keys
+        size_of::<UserEntry>() + self.state.bytes() + self.kept.bytes() + size_of_val(&*self.added)
     }
+}
+
+/// The added items among the known ones.
+fn marks(kept: &Kept, view: &View) -> Box<[(u32, u64)]> {
+    kept.seen().iter().filter_map(|&id| Some((id, view.added().mark(id)?))).collect()
 }
 
 /// A user under one load of a Bundle: entries of the next one can be made before it is served.
@@ -108,7 +181,6 @@ impl Weighter<UserKey, Arc<UserEntry>> for InBytes {
 pub(crate) struct UserStates {
     store: UserStateStore,
     cache: Cache<UserKey, Arc<UserEntry>, InBytes>,
-    hasher: RandomState,
     hidden: HiddenItems,
 }
 
@@ -119,7 +191,6 @@ impl UserStates {
         UserStates {
             store,
             cache: Cache::with_weighter(entries, cache_bytes as u64, InBytes),
-            hasher: RandomState::new(),
             hidden: HiddenItems::new(clock),
         }
     }
@@ -149,20 +220,36 @@ impl UserStates {
         Ok(self.store.history(user)?.into_iter().map(|entry| entry.item_id).collect())
     }
 
-    /// The user's entry with a vector of at least `dim`, and whether it took no model step.
-    pub(crate) fn entry(&self, view: &View, user: &str, dim: usize) -> Result<(Arc<UserEntry>, bool), Problem> {
-        let keys = self.history_keys(user)?;
-        let version = self.hasher.hash_one(&keys);
+    /// The user's entry with a vector of at least `dim`.
+    pub(crate) fn entry(&self, view: &View, user: &str, dim: usize) -> Result<Found, Problem> {
+        let newest = self.store.newest(user)?;
+        let revision = newest.as_ref().map(|newest| newest.revision);
         let generation = view.generation;
         let kept = self.cache.get(&UserRef { generation, user });
-        let kept = kept.filter(|entry| entry.version == version && entry.vector.len() >= dim && entry.holds_in(view));
-        if let Some(entry) = kept {
-            return Ok((entry, true));
+        if let Some(entry) = kept.filter(|entry| entry.state.dim() >= dim && entry.holds_in(view)) {
+            if entry.revision == revision {
+                return Ok(Found { entry, made: Made::Kept, model_items: 0 });
+            }
+            if let Some(newest) = &newest
+                && let Some((entry, model_items)) = entry.advanced(view, newest, self.store.max_history())?
+            {
+                return Ok(self.keep(view, user, entry, Made::Advanced, model_items));
+            }
         }
-        let resolved = resolve(view, keys.iter().map(String::as_str));
-        let entry = Arc::new(UserEntry::compute(view, dim, version, resolved)?);
-        self.cache.insert(UserKey { generation, user: user.into() }, Arc::clone(&entry));
-        Ok((entry, false))
+        let record = self.store.user(user)?;
+        let (history, revision) = record.map_or((Vec::new(), None), |it| (it.history, Some(it.revision)));
+        let keys = history.iter().map(|entry| entry.item_id.as_str());
+        let kept = Kept::of(|key| view.id(key), keys, revision.map_or(0, |revision| revision.events));
+        let entry = UserEntry::fold(view, dim, revision, kept)?;
+        // The start token is an item too.
+        let model_items = entry.history_len.max(1);
+        Ok(self.keep(view, user, entry, Made::Folded, model_items))
+    }
+
+    fn keep(&self, view: &View, user: &str, entry: UserEntry, made: Made, model_items: usize) -> Found {
+        let entry = Arc::new(entry);
+        self.cache.insert(UserKey { generation: view.generation, user: user.into() }, Arc::clone(&entry));
+        Found { entry, made, model_items }
     }
 
     /// Makes entries under `next` for users that have one under `now`, until `deadline`; gives their
@@ -174,7 +261,7 @@ impl UserStates {
                 break;
             }
             let dims = next.dims();
-            let at = dims.partition_point(|&dim| dim < entry.vector.len()).min(dims.len() - 1);
+            let at = dims.partition_point(|&dim| dim < entry.state.dim()).min(dims.len() - 1);
             self.entry(next, &key.user, dims[at])?;
             made += 1;
         }

@@ -4,6 +4,7 @@
 use crate::added::Added;
 use crate::problem::Problem;
 use crate::served::ServedBundle;
+use fmrlrec::UserState;
 use retrieval::Tailed;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -71,21 +72,27 @@ impl View {
         Ok(Tailed::new(self.served.table(), self.added.tail())?)
     }
 
-    /// The user vector after a history of ids that [`View::id`] gave, oldest first.
+    /// The state after a history of ids that [`View::id`] gave, oldest first.
     ///
     /// # Errors
     /// The Bundle's failure.
-    pub(crate) fn user_vector(&self, history: &[u32], dim: usize) -> Result<Vec<f32>, Problem> {
-        let own = self.bundle.items().len() as u32;
-        if history.iter().all(|&id| id <= own) {
-            return Ok(self.bundle.user_vector(history, dim)?);
-        }
+    pub(crate) fn fold(&self, history: &[u32], dim: usize) -> Result<UserState, Problem> {
+        let rows: Vec<&[f32]> = history.iter().map(|&id| self.row(id)).collect();
+        Ok(self.bundle.fold_of(&rows, dim)?)
+    }
+
+    /// The state after one item more.
+    ///
+    /// # Errors
+    /// The Bundle's failure.
+    pub(crate) fn advance(&self, state: &UserState, id: u32) -> Result<UserState, Problem> {
+        Ok(self.bundle.advance_by(state, self.row(id))?)
+    }
+
+    /// An item's vector at the largest dim.
+    fn row(&self, id: u32) -> &[f32] {
         let rows = self.bundle.item_table();
-        let width = rows.len() / (own as usize + 1);
-        let row = |&id: &u32| match self.added.item(id) {
-            Some(item) => item.vector(),
-            None => &rows[id as usize * width..][..width],
-        };
-        Ok(self.bundle.user_vector_of(&history.iter().map(row).collect::<Vec<_>>(), dim)?)
+        let width = rows.len() / (self.bundle.items().len() + 1);
+        self.added.item(id).map_or_else(|| &rows[id as usize * width..][..width], |item| item.vector())
     }
 }

@@ -33,6 +33,22 @@ pub const MAX_EVENTS_PER_MESSAGE: usize = 1_000;
 #[error("{0}")]
 pub struct Reject(pub(crate) String);
 
+/// Longest reason told, in characters: it quotes the message, which may be a mebibyte.
+const MAX_REASON: usize = 500;
+
+impl Reject {
+    /// One line of bounded length: a reason goes into headers, logs and terminals, and what it quotes is
+    /// anybody's.
+    fn tidied(self) -> Reject {
+        let mut chars = self.0.chars().map(|c| if c.is_control() { ' ' } else { c });
+        let mut line: String = chars.by_ref().take(MAX_REASON).collect();
+        if chars.next().is_some() {
+            line.push_str("...");
+        }
+        Reject(line)
+    }
+}
+
 /// From one message to its events.
 pub trait Decoder: Send + Sync {
     /// The events of a message, all of them valid; none if it says nothing about items and users,
@@ -84,7 +100,7 @@ impl<D: Decoder> Decoder for Checked<D> {
                 payload.len()
             )));
         }
-        let events = self.0.decode(payload)?;
+        let events = self.0.decode(payload).map_err(Reject::tidied)?;
         if events.len() > MAX_EVENTS_PER_MESSAGE {
             return Err(Reject(format!(
                 "the message holds {} events; at most {MAX_EVENTS_PER_MESSAGE} are accepted",

@@ -1,50 +1,67 @@
-//! What librdkafka calls back: partitions come and go. It calls on the thread that polls, so nothing
-//! else of this consumer runs meanwhile.
+//! What librdkafka calls back: partitions come and go, numbers arrive. It calls on the thread that
+//! polls, so nothing else of this consumer runs meanwhile.
 
+use super::{passes, refusal};
+use crate::stream::StreamError;
 use crate::stream::config::Start;
 use feature_store::{SourceRecord, UserStateStore};
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
-use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Longest wait for the broker's answer while partitions are taken over.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// Where positions lie and where a new source starts.
+#[derive(Clone)]
+pub(super) struct Places {
+    pub(super) store: UserStateStore,
+    pub(super) source: String,
+    pub(super) start: Start,
+    pub(super) clock_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
+}
+
 /// What a consumer and its callbacks share.
 pub(super) struct Context {
-    store: UserStateStore,
-    source: String,
-    start: Start,
-    clock_ms: Box<dyn Fn() -> i64 + Send + Sync>,
+    places: Places,
     shared: Mutex<Shared>,
+}
+
+/// A partition that is ours: how far it was given out, and how far it reaches.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    /// Offset of the next message to give out.
+    pub(super) next: u64,
+    /// Offset after the last message there is, as far as known.
+    pub(super) end: u64,
 }
 
 /// What happened in callbacks and is to be dealt with after the poll.
 #[derive(Default)]
 pub(super) struct Shared {
     /// Partitions that are ours.
-    pub(super) assigned: BTreeSet<u32>,
+    pub(super) assigned: BTreeMap<u32, Span>,
     /// Partitions lost since the last poll: their messages in hand are to be dropped.
     pub(super) revoked: BTreeSet<u32>,
     /// Times that partitions came or went.
     pub(super) rebalances: u64,
+    /// Brokers that the client is connected to; none until it counted.
+    pub(super) brokers_up: Option<usize>,
     /// Why reading cannot start, if so.
-    pub(super) failure: Option<String>,
+    pub(super) failure: Option<StreamError>,
+    /// The last failure that the library told, in its words.
+    pub(super) last_told: Option<(RDKafkaErrorCode, String)>,
 }
 
 impl Context {
-    pub(super) fn new(
-        store: UserStateStore,
-        source: String,
-        start: Start,
-        clock_ms: Box<dyn Fn() -> i64 + Send + Sync>,
-    ) -> Context {
-        Context { store, source, start, clock_ms, shared: Mutex::default() }
+    pub(super) fn new(places: Places) -> Context {
+        Context { places, shared: Mutex::default() }
     }
 
     pub(super) fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -52,12 +69,17 @@ impl Context {
     }
 
     /// Sets each partition to where the store says, or where a new source starts.
-    fn place(&self, consumer: &BaseConsumer<Context>, partitions: &mut TopicPartitionList) -> Result<(), String> {
-        let stored = self.store.positions(&self.source).map_err(|error| error.to_string())?;
+    fn place(
+        &self,
+        consumer: &BaseConsumer<Context>,
+        partitions: &mut TopicPartitionList,
+    ) -> Result<BTreeMap<u32, Span>, StreamError> {
+        let stored = self.places.store.positions(&self.places.source)?;
         let names: Vec<(String, i32)> =
             partitions.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
+        let mut spans = BTreeMap::new();
         for (topic, partition) in names {
-            let shown = |error: KafkaError| format!("topic {topic:?} partition {partition}: {error}");
+            let shown = |error: KafkaError| refusal(format!("topic {topic:?} partition {partition}"), &error);
             let (low, high) = consumer.fetch_watermarks(&topic, partition, ANSWER).map_err(shown)?;
             let next = match stored.get(&(partition as u32)) {
                 Some(position) => continue_at(&topic, partition, *position, low, high)?,
@@ -68,8 +90,9 @@ impl Context {
                 }
             };
             partitions.set_partition_offset(&topic, partition, Offset::Offset(next)).map_err(shown)?;
+            spans.insert(partition as u32, Span { next: next as u64, end: high as u64 });
         }
-        Ok(())
+        Ok(spans)
     }
 
     /// Where a source starts of which nothing was applied.
@@ -81,11 +104,12 @@ impl Context {
         low: i64,
         high: i64,
     ) -> KafkaResult<i64> {
-        let time_ms = match self.start {
+        let now_ms = || (self.places.clock_ms)();
+        let time_ms = match self.places.start {
             Start::Earliest => return Ok(low),
             Start::Latest => return Ok(high),
             Start::TimestampMs(time_ms) => time_ms,
-            Start::LastS(seconds) => (self.clock_ms)().saturating_sub_unsigned(seconds.saturating_mul(1000)).max(0),
+            Start::LastS(seconds) => now_ms().saturating_sub_unsigned(seconds.saturating_mul(1000)).max(0),
         };
         let mut asked = TopicPartitionList::new();
         asked.add_partition_offset(topic, partition, Offset::Offset(time_ms))?;
@@ -99,21 +123,23 @@ impl Context {
 
     /// Stores a start that is not the oldest message, so that a crash before the first write does
     /// not move it.
-    fn remember_start(&self, partition: u32, next: i64) -> Result<(), String> {
+    fn remember_start(&self, partition: u32, next: i64) -> Result<(), StreamError> {
         let Some(before) = u64::try_from(next).ok().and_then(|next| next.checked_sub(1)) else { return Ok(()) };
         let mark = SourceRecord { partition, offset: before, events: Vec::new() };
-        self.store.apply(&self.source, &[mark]).map(|_| ()).map_err(|error| error.to_string())
+        self.places.store.apply(&self.places.source, &[mark])?;
+        Ok(())
     }
 }
 
 /// The offset after the stored one, if the topic still is the one it was.
-fn continue_at(topic: &str, partition: i32, position: u64, low: i64, high: i64) -> Result<i64, String> {
+fn continue_at(topic: &str, partition: i32, position: u64, low: i64, high: i64) -> Result<i64, StreamError> {
     let next = i64::try_from(position).unwrap_or(i64::MAX).saturating_add(1);
     if next > high {
-        return Err(format!(
-            "topic {topic:?} partition {partition} ends at offset {high}, and offset {position} of it was applied: it \
-             was made anew; give kafka.source another name"
-        ));
+        let reason = format!(
+            "ends at offset {high}, and offset {position} of it was applied: it was made anew; give kafka.source \
+             another name"
+        );
+        return Err(StreamError::kafka(format!("topic {topic:?} partition {partition}"), reason));
     }
     if next < low {
         tracing::warn!(topic, partition, next, low, "messages were removed from the topic before they were applied");
@@ -121,34 +147,68 @@ fn continue_at(topic: &str, partition: i32, position: u64, low: i64, high: i64) 
     Ok(next.max(low))
 }
 
-impl ClientContext for Context {}
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The poll that follows returns its code, and decides whether it passes.
+        if let Some(code) = error.rdkafka_error_code()
+            && code != RDKafkaErrorCode::AllBrokersDown
+        {
+            self.shared().last_told = Some((code, reason.to_owned()));
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let up = statistics.brokers.values().filter(|broker| broker.state == "UP").count();
+        let mut shared = self.shared();
+        shared.brokers_up = Some(up);
+        for topic in statistics.topics.values() {
+            for (partition, found) in &topic.partitions {
+                let span = u32::try_from(*partition).ok().and_then(|number| shared.assigned.get_mut(&number));
+                // Negative as long as nothing was fetched.
+                if let (Some(span), Ok(end)) = (span, u64::try_from(found.hi_offset)) {
+                    span.end = end.max(span.next);
+                }
+            }
+        }
+    }
+}
 
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Context>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         let numbers: Vec<u32> = partitions.elements().iter().map(|element| element.partition() as u32).collect();
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let assigning = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        tracing::info!(source = self.source, ?numbers, assigning, "partitions of the group changed");
-        let mut outcome = Ok(());
+        tracing::info!(source = self.places.source, ?numbers, assigning, "partitions of the group changed");
+        let mut placed = Ok(BTreeMap::new());
         if assigning {
-            outcome = self.place(consumer, partitions);
+            placed = self.place(consumer, partitions);
         }
-        let mut shared = self.shared();
-        shared.rebalances += 1;
-        if assigning && outcome.is_ok() {
-            shared.assigned.extend(&numbers);
-        } else {
-            // What is in hand of them is dropped, never written after this: the next owner reads it.
-            shared.assigned.retain(|partition| !numbers.contains(partition));
-            shared.revoked.extend(&numbers);
-        }
-        let told = match (assigning && outcome.is_ok(), cooperative) {
+        let taking = assigning && placed.is_ok();
+        let told = match (taking, cooperative) {
             (true, true) => consumer.incremental_assign(partitions),
             (true, false) => consumer.assign(partitions),
             (false, true) => consumer.incremental_unassign(partitions),
             (false, false) => consumer.unassign(),
         };
-        let failure = outcome.err().or(told.err().map(|error| error.to_string()));
-        shared.failure = shared.failure.take().or(failure);
+        let mut shared = self.shared();
+        shared.rebalances += 1;
+        let failure = match placed {
+            Ok(spans) if assigning => {
+                shared.assigned.extend(spans);
+                None
+            }
+            outcome => {
+                // What is in hand of them is dropped, never written after this: the next owner reads it.
+                shared.assigned.retain(|partition, _| !numbers.contains(partition));
+                shared.revoked.extend(&numbers);
+                outcome.err()
+            }
+        };
+        let told = told.err().map(|error| StreamError::Kafka {
+            what: format!("partitions {numbers:?}"),
+            reason: error.to_string(),
+            passes: passes(&error),
+        });
+        shared.failure = shared.failure.take().or(failure).or(told);
     }
 }

@@ -10,15 +10,63 @@ mod source;
 pub use sink::KafkaSink;
 pub use source::KafkaSource;
 
+use super::StreamError;
 use super::config::KafkaConfig;
 use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// What every client of a cluster is told.
-fn client(config: &KafkaConfig) -> ClientConfig {
+///
+/// # Errors
+/// The password's file cannot be read.
+fn client(config: &KafkaConfig) -> Result<ClientConfig, StreamError> {
     let mut client = ClientConfig::new();
     for (name, value) in &config.properties {
         client.set(name, value);
     }
     client.set("bootstrap.servers", &config.brokers);
-    client
+    if let Some(security) = &config.security {
+        for (name, value) in security.properties()? {
+            client.set(name, value);
+        }
+    }
+    Ok(client)
+}
+
+/// A failure of the library, with whether it passes.
+fn refusal(what: String, error: &KafkaError) -> StreamError {
+    StreamError::Kafka { what, reason: error.to_string(), passes: passes(error) }
+}
+
+/// Whether librdkafka goes on by itself: brokers come back, topics appear, leaders move.
+fn passes(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::Resolve
+                | Code::OperationTimedOut
+                | Code::RequestTimedOut
+                | Code::MessageTimedOut
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownTopic
+                | Code::UnknownPartition
+                | Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+                | Code::NotEnoughReplicas
+                | Code::NotEnoughReplicasAfterAppend
+                | Code::NotCoordinator
+                | Code::CoordinatorNotAvailable
+                | Code::CoordinatorLoadInProgress
+                | Code::NetworkException
+                | Code::RebalanceInProgress
+                | Code::PollExceeded
+                | Code::FencedLeaderEpoch
+                | Code::UnknownLeaderEpoch
+                | Code::OffsetNotAvailable
+                | Code::WaitingForCoordinator
+        )
+    )
 }

@@ -1,7 +1,10 @@
 //! A topic as a source: one member of a consumer group, or, for dead letters, all partitions.
+//!
+//! A broker that does not answer is waited for, and said to be; a source whose run has an end (a dry
+//! run, `--until-end`, `--redrive`) waits [`ANSWER`] for it and then gives up.
 
-use super::client;
-use super::context::Context;
+use super::context::{Context, Places};
+use super::{client, passes, refusal};
 use crate::stream::StreamError;
 use crate::stream::config::{KafkaConfig, Start};
 use crate::stream::message::{Message, Source};
@@ -11,28 +14,43 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Longest wait for the broker to say whether a topic exists.
-const TOPIC_ANSWER: Duration = Duration::from_secs(10);
-/// How often the broker is asked how much is left to read.
-const LAG_EVERY: Duration = Duration::from_secs(1);
-/// Longest wait for that answer: it is for the numbers only.
-const LAG_ANSWER: Duration = Duration::from_millis(500);
+/// Longest wait for the broker's answer of a source whose run has an end.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Silence in the midst of such a run after which the broker is asked whether it is there.
+const SILENCE: Duration = Duration::from_secs(20);
+/// Between two attempts to join again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Between two warnings of the same wait.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+/// Events of the library that are read to find out why it does not connect.
+const EVENTS: usize = 64;
+/// How often the library counts how much is left to read.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
+/// Milliseconds since the Unix epoch.
+type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// A consumer of one topic.
 pub struct KafkaSource {
     consumer: BaseConsumer<Context>,
-    name: String,
+    config: KafkaConfig,
     topic: String,
+    group: String,
+    places: Places,
+    /// Whether the run has an end, so that waiting has one too.
+    to_end: bool,
     /// Partitions whose end was seen, and not left since.
     ended: BTreeSet<u32>,
     /// How many partitions the topic has; none until all that are ours have ended.
     partitions: Option<usize>,
-    /// Offset of the next message of each partition.
-    next: BTreeMap<u32, u64>,
-    lag: BTreeMap<u32, u64>,
-    lag_at: Option<Instant>,
+    /// Since when nothing but failures came.
+    failing_since: Option<Instant>,
+    warned_at: Option<Instant>,
+    /// Rebalances of consumers before this one.
+    rebalances_before: u64,
 }
 
 impl KafkaSource {
@@ -46,75 +64,107 @@ impl KafkaSource {
         config: &KafkaConfig,
         start: Start,
         store: &UserStateStore,
-        clock_ms: Box<dyn Fn() -> i64 + Send + Sync>,
+        clock_ms: Clock,
     ) -> Result<KafkaSource, StreamError> {
-        KafkaSource::join(config, &config.topic, &config.group, &config.source, start, store, clock_ms)
+        let places = Places { store: store.clone(), source: config.source.clone(), start, clock_ms };
+        KafkaSource::join(config, config.topic.clone(), config.group.clone(), places)
     }
 
-    /// Joins the group `GROUP.dlq` of the topic of dead letters, from its oldest letter on.
+    /// [`KafkaSource::open`] for a run that has an end.
     ///
     /// # Errors
-    /// As [`KafkaSource::open`], and a topic that does not exist: nothing was put aside yet.
+    /// Also a broker that does not answer within 10 s, or a topic that does not exist.
+    pub fn open_to_end(
+        config: &KafkaConfig,
+        start: Start,
+        store: &UserStateStore,
+        clock_ms: Clock,
+    ) -> Result<KafkaSource, StreamError> {
+        let way_out = "does not exist; create it or send a first event to it, or correct kafka.topic";
+        KafkaSource::open(config, start, store, clock_ms)?.to_end(way_out)
+    }
+
+    /// Joins the group `GROUP.dlq` of the topic of dead letters, from its oldest letter on, up to its end.
+    ///
+    /// # Errors
+    /// As [`KafkaSource::open_to_end`]: of a topic that does not exist nothing was put aside yet.
     pub fn dead_letters(
         config: &KafkaConfig,
         store: &UserStateStore,
-        clock_ms: Box<dyn Fn() -> i64 + Send + Sync>,
+        clock_ms: Clock,
     ) -> Result<KafkaSource, StreamError> {
         let (group, source) = (format!("{}.dlq", config.group), format!("{}.dlq", config.source));
-        let letters = KafkaSource::join(config, &config.dlq(), &group, &source, Start::Earliest, store, clock_ms)?;
-        letters.insist_on_topic()?;
-        Ok(letters)
+        let places = Places { store: store.clone(), source, start: Start::Earliest, clock_ms };
+        let letters = KafkaSource::join(config, config.dlq(), group, places)?;
+        letters.to_end("does not exist; nothing was put aside yet")
     }
 
-    fn join(
-        config: &KafkaConfig,
-        topic: &str,
-        group: &str,
-        source: &str,
-        start: Start,
-        store: &UserStateStore,
-        clock_ms: Box<dyn Fn() -> i64 + Send + Sync>,
-    ) -> Result<KafkaSource, StreamError> {
-        let refuse = |error: KafkaError| StreamError::kafka(format!("topic {topic:?}"), error);
-        let mut client = client(config);
-        client
-            .set("group.id", group)
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            // The store says where to read. An offset that the broker does not have is an error.
-            .set("auto.offset.reset", "error")
-            .set("enable.partition.eof", "true")
-            .set("queued.max.messages.kbytes", config.queue_kib.to_string())
-            .set("session.timeout.ms", config.session_timeout_ms.to_string());
-        let context = Context::new(store.clone(), source.to_owned(), start, clock_ms);
-        let consumer: BaseConsumer<Context> = client.create_with_context(context).map_err(refuse)?;
-        consumer.subscribe(&[topic]).map_err(refuse)?;
+    fn join(config: &KafkaConfig, topic: String, group: String, places: Places) -> Result<KafkaSource, StreamError> {
         Ok(KafkaSource {
-            consumer,
-            name: source.to_owned(),
-            topic: topic.to_owned(),
+            consumer: member(config, &topic, &group, places.clone())?,
+            config: config.clone(),
+            topic,
+            group,
+            places,
+            to_end: false,
             ended: BTreeSet::new(),
             partitions: None,
-            next: BTreeMap::new(),
-            lag: BTreeMap::new(),
-            lag_at: None,
+            failing_since: None,
+            warned_at: None,
+            rebalances_before: 0,
         })
     }
 
-    /// A topic that does not exist would be waited for without end.
-    fn insist_on_topic(&self) -> Result<(), StreamError> {
-        let refuse = |reason: String| StreamError::kafka(format!("topic {:?}", self.topic), reason);
-        match self.partition_count().map_err(|error| refuse(error.to_string()))? {
-            Some(_) => Ok(()),
-            None => Err(refuse("does not exist; nothing was put aside yet".to_owned())),
+    /// From now on waiting has an end.
+    fn to_end(mut self, absent: &str) -> Result<KafkaSource, StreamError> {
+        self.to_end = true;
+        match self.ask()? {
+            Some(_) => Ok(self),
+            None => Err(StreamError::kafka(format!("topic {:?} at {}", self.topic, self.config.brokers), absent)),
         }
     }
 
     /// How many partitions the topic has; none if it does not exist.
+    ///
+    /// # Errors
+    /// No broker answered in time.
+    fn ask(&self) -> Result<Option<usize>, StreamError> {
+        self.partition_count().map_err(|error| {
+            // Why it did not connect lies among the events, which a question does not read.
+            for _ in 0..EVENTS {
+                let _ = self.consumer.poll(Duration::ZERO);
+            }
+            let shared = self.consumer.context().shared();
+            match &shared.last_told {
+                Some((code, reason)) if keeps_out(*code) => self.kept_out(reason),
+                told if passes(&error) => StreamError::Unreachable {
+                    brokers: self.config.brokers.clone(),
+                    waited_s: ANSWER.as_secs(),
+                    reason: told.as_ref().map_or_else(|| error.to_string(), |(_, reason)| reason.clone()),
+                },
+                _ => self.refusal(&error),
+            }
+        })
+    }
+
+    fn kept_out(&self, reason: &str) -> StreamError {
+        let brokers = &self.config.brokers;
+        let way_out = "correct its protocol, files, username or password";
+        StreamError::config("kafka.security", format!("{brokers} did not let us in ({reason}); {way_out}"))
+    }
+
     fn partition_count(&self) -> Result<Option<usize>, KafkaError> {
-        let known = self.consumer.fetch_metadata(Some(&self.topic), TOPIC_ANSWER)?;
-        let topic = known.topics().iter().find(|topic| topic.name() == self.topic && topic.error().is_none());
-        Ok(topic.map(|topic| topic.partitions().len()))
+        let known = self.consumer.fetch_metadata(Some(&self.topic), ANSWER)?;
+        let Some(topic) = known.topics().iter().find(|topic| topic.name() == self.topic) else { return Ok(None) };
+        match topic.error().map(RDKafkaErrorCode::from) {
+            None => Ok(Some(topic.partitions().len())),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
+            Some(code) => Err(KafkaError::MetadataFetch(code)),
+        }
+    }
+
+    fn refusal(&self, error: &KafkaError) -> StreamError {
+        refusal(format!("topic {:?}", self.topic), error)
     }
 
     /// Deals with what callbacks left behind during a poll.
@@ -124,19 +174,40 @@ impl KafkaSource {
             let revoked = std::mem::take(&mut shared.revoked);
             batch.retain(|message| !revoked.contains(&message.partition));
             self.ended.retain(|partition| !revoked.contains(partition));
-            self.next.retain(|partition, _| !revoked.contains(partition));
         }
-        match shared.failure.take() {
-            Some(failure) => Err(StreamError::kafka(format!("topic {:?}", self.topic), failure)),
+        let failure = shared.failure.take();
+        drop(shared);
+        match failure {
+            // Partitions that could not be taken over: the broker went away meanwhile. Joining anew asks
+            // for them again.
+            Some(failure) if failure.passes() => {
+                self.note(&failure.to_string());
+                self.join_again(batch)
+            }
+            Some(failure) => Err(failure),
             None => Ok(()),
         }
+    }
+
+    /// Leaves and joins. Nothing in hand was applied, so it is read again from the stored positions.
+    fn join_again(&mut self, batch: &mut Vec<Message>) -> Result<(), StreamError> {
+        batch.clear();
+        std::thread::sleep(PAUSE);
+        self.rebalances_before = self.rebalances();
+        self.ended.clear();
+        self.consumer = member(&self.config, &self.topic, &self.group, self.places.clone())?;
+        Ok(())
     }
 
     /// What a failed poll means: an end, something that passes, or the end of the consumer.
     fn failed_poll(&mut self, error: KafkaError) -> Result<(), StreamError> {
         match error {
             KafkaError::PartitionEOF(partition) => {
+                self.failing_since = None;
                 self.ended.insert(partition as u32);
+                if let Some(span) = self.consumer.context().shared().assigned.get_mut(&(partition as u32)) {
+                    span.end = span.next;
+                }
                 if self.idle() && !self.at_end() {
                     // Asked again at the next end if the broker does not say.
                     self.partitions = self.partition_count().unwrap_or(self.partitions);
@@ -144,34 +215,91 @@ impl KafkaSource {
                 Ok(())
             }
             other if passes(&other) => {
-                tracing::warn!(topic = self.topic, error = %other, "waiting for the broker");
+                self.note(&other.to_string());
                 Ok(())
             }
-            other => Err(StreamError::kafka(format!("topic {:?}", self.topic), other)),
+            other => {
+                let told = self.consumer.context().shared().last_told.clone();
+                Err(match told {
+                    Some((code, reason)) if keeps_out(code) => self.kept_out(&reason),
+                    _ => self.refusal(&other),
+                })
+            }
         }
     }
 
-    fn look_at_lag(&mut self) {
-        if self.lag_at.is_some_and(|at| at.elapsed() < LAG_EVERY) {
-            return;
+    /// Says that something is waited for, and since when.
+    fn note(&mut self, reason: &str) {
+        self.failing_since.get_or_insert_with(Instant::now);
+        if self.warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+            self.warned_at = Some(Instant::now());
+            let (topic, brokers) = (&self.topic, &self.config.brokers);
+            tracing::warn!(topic, brokers, reason, "no answer from kafka.brokers: trying again until there is one");
         }
-        self.lag_at = Some(Instant::now());
-        for (partition, next) in &self.next {
-            if let Ok((_, high)) = self.consumer.fetch_watermarks(&self.topic, *partition as i32, LAG_ANSWER) {
-                self.lag.insert(*partition, u64::try_from(high).unwrap_or(0).saturating_sub(*next));
-            }
-        }
-        let next = &self.next;
-        self.lag.retain(|partition, _| next.contains_key(partition));
     }
+
+    /// A run that has an end does not wait for ever.
+    fn look_at_silence(&mut self) -> Result<(), StreamError> {
+        if self.to_end && self.failing_since.is_some_and(|since| since.elapsed() >= SILENCE) {
+            if self.ask()?.is_none() {
+                return Err(StreamError::kafka(format!("topic {:?}", self.topic), "does not exist any more"));
+            }
+            self.failing_since = None;
+        }
+        Ok(())
+    }
+
+    /// Takes a message into the batch unless its partition was taken away by this very poll.
+    fn take(&mut self, message: Message, batch: &mut Vec<Message>) -> bool {
+        self.failing_since = None;
+        let mut shared = self.consumer.context().shared();
+        let Some(span) = shared.assigned.get_mut(&message.partition) else { return false };
+        span.next = message.offset + 1;
+        span.end = span.end.max(span.next);
+        drop(shared);
+        self.ended.remove(&message.partition);
+        batch.push(message);
+        true
+    }
+}
+
+/// Whether it means that credentials or certificates are wrong.
+fn keeps_out(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(code, Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL | Code::UnsupportedSASLMechanism)
+}
+
+/// A member of the group.
+fn member(
+    config: &KafkaConfig,
+    topic: &str,
+    group: &str,
+    places: Places,
+) -> Result<BaseConsumer<Context>, StreamError> {
+    let refuse = |error: KafkaError| refusal(format!("topic {topic:?}"), &error);
+    let mut client = client(config)?;
+    client
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        // The store says where to read. An offset that the broker does not have is an error.
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "true")
+        .set("statistics.interval.ms", COUNT_EVERY.as_millis().to_string())
+        .set("queued.max.messages.kbytes", config.queue_kib.to_string())
+        .set("session.timeout.ms", config.session_timeout_ms.to_string());
+    let consumer: BaseConsumer<Context> = client.create_with_context(Context::new(places)).map_err(refuse)?;
+    consumer.subscribe(&[topic]).map_err(refuse)?;
+    Ok(consumer)
 }
 
 impl Source for KafkaSource {
     fn name(&self) -> &str {
-        &self.name
+        &self.places.source
     }
 
     fn poll(&mut self, batch: &mut Vec<Message>, most: usize, wait: Duration) -> Result<(), StreamError> {
+        self.look_at_silence()?;
         let until = Instant::now() + wait;
         let mut got = 0;
         while got < most {
@@ -180,15 +308,7 @@ impl Source for KafkaSource {
             let polled = self.consumer.poll(left).map(|polled| polled.map(|message| own(&message)));
             self.after_poll(batch)?;
             match polled {
-                Some(Ok(message)) => {
-                    // It may be of a partition that this very poll took away.
-                    if self.consumer.context().shared().assigned.contains(&message.partition) {
-                        self.ended.remove(&message.partition);
-                        self.next.insert(message.partition, message.offset + 1);
-                        batch.push(message);
-                        got += 1;
-                    }
-                }
+                Some(Ok(message)) => got += usize::from(self.take(message, batch)),
                 Some(Err(error)) => self.failed_poll(error)?,
                 None if got > 0 || Instant::now() >= until => break,
                 None => (),
@@ -202,13 +322,12 @@ impl Source for KafkaSource {
         for (partition, offset) in reached {
             let next = Offset::Offset(i64::try_from(offset + 1).unwrap_or(i64::MAX));
             let added = offsets.add_partition_offset(&self.topic, *partition as i32, next);
-            added.map_err(|error| StreamError::kafka(format!("topic {:?}", self.topic), error))?;
+            added.map_err(|error| self.refusal(&error))?;
         }
         // The broker's copy is advisory: a refusal, as during a rebalance, costs nothing.
         if let Err(error) = self.consumer.commit(&offsets, CommitMode::Async) {
             tracing::debug!(topic = self.topic, %error, "offsets not committed to the broker");
         }
-        self.look_at_lag();
         Ok(())
     }
 
@@ -220,15 +339,20 @@ impl Source for KafkaSource {
 
     fn idle(&self) -> bool {
         let shared = self.consumer.context().shared();
-        shared.rebalances > 0 && shared.assigned.is_subset(&self.ended)
+        shared.rebalances > 0 && shared.assigned.keys().all(|partition| self.ended.contains(partition))
     }
 
     fn lag(&self) -> BTreeMap<u32, u64> {
-        self.lag.clone()
+        let shared = self.consumer.context().shared();
+        shared.assigned.iter().map(|(partition, span)| (*partition, span.end.saturating_sub(span.next))).collect()
     }
 
     fn rebalances(&self) -> u64 {
-        self.consumer.context().shared().rebalances
+        self.rebalances_before + self.consumer.context().shared().rebalances
+    }
+
+    fn connected(&self) -> bool {
+        self.consumer.context().shared().brokers_up.is_some_and(|up| up > 0)
     }
 }
 
@@ -244,30 +368,4 @@ fn own(message: &BorrowedMessage<'_>) -> Message {
         payload: message.payload().unwrap_or_default().to_vec(),
         headers,
     }
-}
-
-/// Whether librdkafka goes on by itself: brokers come back, topics appear, leaders move.
-fn passes(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode as Code;
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            Code::BrokerTransportFailure
-                | Code::AllBrokersDown
-                | Code::Resolve
-                | Code::OperationTimedOut
-                | Code::UnknownTopicOrPartition
-                | Code::UnknownTopic
-                | Code::LeaderNotAvailable
-                | Code::NotLeaderForPartition
-                | Code::NotCoordinator
-                | Code::CoordinatorNotAvailable
-                | Code::CoordinatorLoadInProgress
-                | Code::NetworkException
-                | Code::RebalanceInProgress
-                | Code::PollExceeded
-                | Code::FencedLeaderEpoch
-                | Code::UnknownLeaderEpoch
-        )
-    )
 }

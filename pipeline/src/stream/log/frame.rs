@@ -10,7 +10,7 @@ use crate::stream::message::{Message, Outgoing};
 /// First bytes of a frame.
 const MAGIC: [u8; 4] = *b"rLG1";
 /// Magic, length and checksum.
-const HEAD_BYTES: usize = 12;
+pub(super) const HEAD_BYTES: usize = 12;
 
 /// What lies at a place in a segment.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,6 +88,16 @@ pub(super) fn decode(seal: Seal, bytes: &[u8], first: u64) -> Found {
         Some(messages) => Found::Frame(messages, HEAD_BYTES + body.len()),
         None => Found::Damaged,
     }
+}
+
+/// Bytes of the frame whose head and first 12 bytes of body these are, and messages in it. Its checksum
+/// is not looked at.
+pub(super) fn counted(head: &[u8; HEAD_BYTES + 12]) -> Option<(u64, u32)> {
+    let mut rest = &head[..];
+    let (magic, len, _crc) = (take(&mut rest, 4)?, take_u32(&mut rest)?, take_u32(&mut rest)?);
+    let _taken_ms = take(&mut rest, 8)?;
+    let count = take_u32(&mut rest)?;
+    (magic == MAGIC && len as usize <= MAX_FRAME_BYTES).then_some((HEAD_BYTES as u64 + u64::from(len), count))
 }
 
 /// Whether a whole frame starts anywhere in `bytes`.

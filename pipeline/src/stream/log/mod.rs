@@ -15,6 +15,7 @@
 
 mod frame;
 mod reader;
+mod tail;
 mod writer;
 
 pub use reader::{LogReader, LogSource};

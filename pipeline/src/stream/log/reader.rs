@@ -1,6 +1,7 @@
 //! Reading the log, from any offset on and while it is being written.
 
 use super::frame::{Found, Seal, any_frame, decode};
+use super::tail::Tail;
 use super::{MAX_FRAME_BYTES, read_id, segments};
 use crate::stream::StreamError;
 use crate::stream::message::{Message, Source};
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 const READ_BYTES: usize = 1 << 20;
 /// How often a reader at the end looks for more.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often a source looks how much is left to read.
+const LAG_EVERY: Duration = Duration::from_secs(1);
 
 /// A place in a log that moves forward.
 pub struct LogReader {
@@ -32,6 +35,9 @@ pub struct LogReader {
     /// Messages before this one are passed over.
     from: u64,
     ready: VecDeque<Message>,
+    /// Whether all that was read has been synced: a writer syncs after it writes, and what a reader gives
+    /// out must not be lost by a crash in between.
+    synced: bool,
     /// Offset before which messages were lost to retention, if any were.
     lost_before: Option<u64>,
 }
@@ -53,6 +59,7 @@ impl LogReader {
             next: 0,
             from,
             ready: VecDeque::new(),
+            synced: true,
             lost_before: None,
         })
     }
@@ -63,13 +70,24 @@ impl LogReader {
     /// The log is damaged, or the system refuses to read it.
     pub fn next_message(&mut self) -> Result<Option<Message>, StreamError> {
         loop {
-            if let Some(message) = self.ready.pop_front() {
-                return Ok(Some(message));
+            if !self.ready.is_empty() {
+                self.sync()?;
+                return Ok(self.ready.pop_front());
             }
             if !self.advance()? {
                 return Ok(None);
             }
         }
+    }
+
+    /// Makes sure that what was read is on the disk, before any of it is given out.
+    fn sync(&mut self) -> Result<(), StreamError> {
+        if !self.synced {
+            let (file, path) = self.file.as_ref().expect("a frame came from a segment");
+            file.sync_data().map_err(StreamError::io(path))?;
+            self.synced = true;
+        }
+        Ok(())
     }
 
     /// Where reading began, if messages that were asked for are gone.
@@ -113,7 +131,9 @@ impl LogReader {
         let (file, path) = self.file.as_mut().expect("a segment is open");
         let read = file.read(&mut self.buffer[held..]);
         self.buffer.truncate(held + *read.as_ref().unwrap_or(&0));
-        Ok(read.map_err(StreamError::io(path))? > 0)
+        let found = read.map_err(StreamError::io(path))? > 0;
+        self.synced &= !found;
+        Ok(found)
     }
 
     /// Opens the segment that holds `from`, or the oldest.
@@ -191,6 +211,10 @@ pub struct LogSource {
     /// Offset after the last message that was there at the start.
     end: u64,
     given: u64,
+    tail: Tail,
+    /// Offset after the last message as of the last look.
+    reaches: u64,
+    looked_at: Option<Instant>,
 }
 
 impl LogSource {
@@ -210,7 +234,16 @@ impl LogSource {
                 ),
             ));
         }
-        Ok(LogSource { reader: LogReader::open(dir, from)?, name, end, given: from })
+        let tail = Tail::new(dir, from);
+        Ok(LogSource {
+            reader: LogReader::open(dir, from)?,
+            name,
+            end,
+            given: from,
+            tail,
+            reaches: end,
+            looked_at: None,
+        })
     }
 
     /// Offset after the last message there was when it was opened.
@@ -272,6 +305,10 @@ impl Source for LogSource {
             }
         }
         self.end = self.end.max(self.given);
+        if self.looked_at.is_none_or(|at| at.elapsed() >= LAG_EVERY) {
+            self.looked_at = Some(Instant::now());
+            self.reaches = self.tail.end().max(self.given);
+        }
         Ok(())
     }
 
@@ -284,6 +321,6 @@ impl Source for LogSource {
     }
 
     fn lag(&self) -> BTreeMap<u32, u64> {
-        BTreeMap::from([(0, self.end.saturating_sub(self.given))])
+        BTreeMap::from([(0, self.reaches.max(self.end).saturating_sub(self.given))])
     }
 }

@@ -3,7 +3,7 @@
 use super::frame::{Found, Seal, any_frame, decode, encode};
 use super::{MAX_MESSAGE_BYTES, read_id, segment_path, segments};
 use crate::stream::StreamError;
-use crate::stream::message::{Outgoing, Sink};
+use crate::stream::message::{Outgoing, Place, Sink};
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -28,8 +28,10 @@ pub struct LogWriter {
     file: File,
     path: PathBuf,
     bytes: u64,
+    /// Offset of the segment's first message.
+    first: u64,
     next: u64,
-    /// A write failed half-way: what lies at the end is unknown until the log is opened again.
+    /// A write failed half-way and could not be taken back: the end is looked for before the next one.
     broken: bool,
     dropped: Option<String>,
     _lock: File,
@@ -71,6 +73,7 @@ impl LogWriter {
             file,
             path,
             bytes: 0,
+            first,
             next: first,
             broken: false,
             dropped: None,
@@ -95,6 +98,7 @@ impl LogWriter {
     fn recover(&mut self) -> Result<(), StreamError> {
         let bytes = std::fs::read(&self.path).map_err(StreamError::io(&self.path))?;
         let mut at = 0;
+        self.next = self.first;
         while let Found::Frame(messages, size) = decode(self.seal, &bytes[at..], self.next) {
             at += size;
             self.next += messages.len() as u64;
@@ -113,6 +117,7 @@ impl LogWriter {
         }
         self.bytes = at as u64;
         self.file.seek(SeekFrom::End(0)).map_err(StreamError::io(&self.path))?;
+        self.broken = false;
         Ok(())
     }
 
@@ -121,6 +126,7 @@ impl LogWriter {
         let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&self.path);
         self.file = file.map_err(StreamError::io(&self.path))?;
         self.bytes = 0;
+        self.first = self.next;
         let mut all = segments(&self.dir)?;
         all.truncate(all.len().saturating_sub(self.limits.max_segments.max(1)));
         for (_, path) in all {
@@ -133,28 +139,38 @@ impl LogWriter {
         if self.bytes > 0 && self.bytes + frame.len() as u64 > self.limits.segment_bytes {
             self.roll()?;
         }
-        if let Err(error) = self.write(frame) {
-            // What is not synced must not be read as written later.
-            self.broken = self.file.set_len(self.bytes).and_then(|()| self.file.sync_all()).is_err()
-                || self.file.seek(SeekFrom::End(0)).is_err();
+        if let Err(error) = self.file.write_all(frame) {
+            // Not all of it is there, so no reader took it: its offsets are free.
+            self.take_back();
             return Err(StreamError::io(&self.path)(error));
+        }
+        if let Err(error) = self.file.sync_data() {
+            let failed = StreamError::io(&self.path)(error);
+            // A reader may have seen it, so its offsets are not given again: the next segment begins
+            // behind them.
+            self.take_back();
+            self.next += count;
+            self.roll()?;
+            return Err(failed);
         }
         self.bytes += frame.len() as u64;
         self.next += count;
         Ok(())
     }
 
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.file.sync_data()
+    /// What was not acknowledged must not be read as written later.
+    fn take_back(&mut self) {
+        self.broken = self.file.set_len(self.bytes).and_then(|()| self.file.sync_all()).is_err()
+            || self.file.seek(SeekFrom::End(0)).is_err();
     }
 }
 
 impl Sink for LogWriter {
-    fn put(&mut self, messages: &[Outgoing]) -> Result<(), StreamError> {
+    fn put(&mut self, messages: &[Outgoing]) -> Result<Vec<Place>, StreamError> {
         if self.broken {
-            return Err(StreamError::log(&self.path, "took no write before; free the disk and start again"));
+            self.recover()?;
         }
+        let mut places = Vec::with_capacity(messages.len());
         let taken_ms = (self.clock_ms)();
         let mut rest = messages;
         while !rest.is_empty() {
@@ -165,9 +181,11 @@ impl Sink for LogWriter {
                 StreamError::log(&self.dir, reason)
             })?;
             self.put_frame(&frame, count as u64)?;
+            let from = self.next - count as u64;
+            places.extend((from..self.next).map(|offset| Place { partition: 0, offset: Some(offset) }));
             rest = &rest[count..];
         }
-        Ok(())
+        Ok(places)
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) fn topic_config(dir: &Path) -> Option<StreamConfig> {
         topic,
         queue_kib: 4096,
         session_timeout_ms: 6000,
+        security: None,
         properties: BTreeMap::from([("heartbeat.interval.ms".to_owned(), "500".to_owned())]),
     };
     Some(StreamConfig { kafka: Some(kafka), log: None, ..log_config(dir) })

@@ -1,13 +1,13 @@
 //! The consumer over a log: every event counts once, whatever happens between start and end.
 
 use super::world::{
-    Histories, clock, consume, consume_while, events, expected, histories, interaction, log_config, messages, open,
-    poison,
+    Histories, NOW_MS, clock, consume, consume_while, events, expected, fault_row, histories, interaction, log_config,
+    messages, open, poison,
 };
 use feature_store::{StreamEvent, UserStateStore};
 use pipeline::stream::{
-    LogWriter, Outgoing, Start, StreamConfig, StreamError, dead_letter_sink, dead_letter_source, decoder, event_sink,
-    open_source, redrive, validate,
+    Consumer, LogWriter, Outgoing, Start, StreamConfig, StreamError, StreamMetrics, dead_letter_sink,
+    dead_letter_source, decoder, event_sink, open_source, redrive, validate,
 };
 use std::cell::Cell;
 use std::path::Path;
@@ -216,4 +216,82 @@ fn a_config_that_breaks_a_rule_is_refused_by_field() {
             check(&|config| (config.kafka, config.log) = (Some(kafka.clone()), None), "enable.auto.commit");
         }
     }
+}
+
+/// Producers' clocks: an event from the far future is put aside, by when it was taken and by no clock of
+/// the consumer, so that a replay a year later comes to the same; one from the past takes its place.
+#[test]
+fn events_from_the_future_are_put_aside_and_those_from_the_past_take_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = log_config(dir.path());
+    let day_ms = feature_store::MAX_AHEAD_MS;
+    let events = [
+        interaction("u", "now", NOW_MS),
+        interaction("u", "tomorrow", NOW_MS + day_ms),
+        interaction("u", "later", NOW_MS + day_ms + 1),
+        interaction("u", "year 292277026596", i64::MAX),
+        interaction("u", "1970", 0),
+    ];
+    produce(&config, &messages(&events));
+    let items = |store: &UserStateStore| {
+        store.history("u").unwrap().into_iter().map(|entry| entry.item_id).collect::<Vec<String>>()
+    };
+    let store = open(&config);
+    let stats = consume(&config, &store).unwrap();
+    assert_eq!((stats.applied, stats.invalid, stats.dead_letters), (3, 2, 2));
+    assert_eq!(items(&store), ["1970", "now", "tomorrow"]);
+    let mut letters = dead_letter_source(&config, &store, &clock()).unwrap();
+    let mut found = Vec::new();
+    letters.poll(&mut found, 10, std::time::Duration::ZERO).unwrap();
+    let reason = found[0].headers.iter().find(|(name, _)| name == "reason").unwrap().1.clone();
+    let reason = String::from_utf8(reason).unwrap();
+    assert!(reason.contains("timestamp_ms") && reason.contains("86400 s") && reason.contains("clock"), "{reason}");
+    let mut source = open_source(&config, &store, &clock()).unwrap();
+    let found = validate(&mut *source, &*decoder(config.format), &|| false).unwrap();
+    assert_eq!(found.messages, 0, "all of it was applied");
+}
+
+/// The consumer's own clock dates numbers only: jumps of it change no state.
+#[test]
+fn a_consumer_whose_clock_jumps_comes_to_the_same_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = log_config(dir.path());
+    let all = events(600, 20);
+    produce(&config, &messages(&all));
+    let store = open(&config);
+    let jumps = std::sync::atomic::AtomicI64::new(0);
+    let jumping = || match jumps.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 3 {
+        0 => i64::MAX,
+        1 => 0,
+        _ => NOW_MS - 3_600_000,
+    };
+    let metrics = StreamMetrics::default();
+    let mut source = open_source(&config, &store, &clock()).unwrap();
+    let mut letters = dead_letter_sink(&config, &clock()).unwrap();
+    let decoder = decoder(config.format);
+    let consumer =
+        Consumer { decoder: &*decoder, store: &store, batch: config.batch, metrics: &metrics, clock_ms: &jumping };
+    consumer.run(&mut *source, &mut *letters, true, &|| false).unwrap();
+    assert_eq!(histories(&store), expected(&all, 50));
+    assert!(metrics.stats().checkpoint_age_ms(0) >= 0);
+    fault_row("clock of the consumer jumps", jumps.into_inner(), 600);
+}
+
+/// A log whose writer's clock went back still starts where it was told to, seen from its first message on.
+#[test]
+fn a_writer_whose_clock_goes_back_loses_no_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = log_config(dir.path());
+    let log = config.log.clone().unwrap();
+    for (item, time_ms) in [("a", 5_000_i64), ("b", 9_000), ("c", 2_000), ("d", 9_500)] {
+        let at: std::sync::Arc<dyn Fn() -> i64 + Send + Sync> = std::sync::Arc::new(move || time_ms);
+        let mut writer = LogWriter::open(&log.dir, log.limits(), at).unwrap();
+        pipeline::stream::Sink::put(&mut writer, &messages(&[interaction("u", item, time_ms)])).unwrap();
+    }
+    config.start = Start::TimestampMs(8_000);
+    let store = open(&config);
+    consume(&config, &store).unwrap();
+    let found: Vec<String> = store.history("u").unwrap().into_iter().map(|entry| entry.item_id).collect();
+    // From the first message taken at or after the time; what follows it in the log is not asked again.
+    assert_eq!(found, ["c", "b", "d"]);
 }

@@ -77,6 +77,14 @@ fn native_events_of_every_kind() {
 }
 
 #[test]
+fn a_reason_is_one_line_of_bounded_length_whatever_it_quotes() {
+    refuses(Format::Native, r#"{"user\n\u001b[31mid":"u"}"#, &["unknown field `user  [31mid`"]);
+    let long = format!(r#"{{"{}":"u"}}"#, "x".repeat(100_000));
+    let reason = decoder(Format::Native).decode(long.as_bytes()).unwrap_err().to_string();
+    assert!(reason.ends_with("...") && reason.chars().count() == 503, "{} characters", reason.len());
+}
+
+#[test]
 fn native_refusals_name_the_field_and_the_way_out() {
     let refuses = |payload: &str, parts: &[&str]| refuses(Format::Native, payload, parts);
     refuses("", &["column"]);

@@ -2,7 +2,8 @@
 
 use super::broker::topic_config;
 use super::world::{
-    Histories, clock, consume, consume_while, events, expected, histories, interaction, messages, open, poison,
+    Histories, clock, consume, consume_while, events, expected, fault_row, histories, interaction, messages, open,
+    poison,
 };
 use feature_store::{StreamEvent, UserStateStore};
 use pipeline::stream::{
@@ -149,7 +150,9 @@ fn consumers_come_and_go_and_every_event_counts_once() {
         leave.iter().for_each(|leave| leave.store(true, Ordering::Relaxed));
     });
     assert_eq!(histories(&store), expected(&events, 50));
-    assert!(rebalances.into_inner() >= 4, "the partitions changed hands");
+    let rebalances = rebalances.into_inner();
+    assert!(rebalances >= 4, "the partitions changed hands");
+    fault_row("three consumers that come and go (rebalances)", rebalances, 12_000);
 }
 
 /// Waits for the last state; a wrong one is told by the assertion that follows.
@@ -190,6 +193,7 @@ fn a_consumer_that_was_taken_for_dead_writes_nothing_that_is_there() {
     let outcome = store.apply(zombie.name(), &late).unwrap();
     assert_eq!((outcome.replayed, outcome.applied), (late.len(), 0));
     assert_eq!(histories(&store), state);
+    fault_row("consumer taken for dead writes late", 1, 500);
 }
 
 #[test]
@@ -209,4 +213,56 @@ fn a_topic_that_was_made_anew_is_refused() {
     store.apply(source, &ahead).unwrap();
     let message = consume(&config, &store).unwrap_err().to_string();
     assert!(message.contains("made anew") && message.contains("kafka.source"), "{message}");
+}
+
+/// A user's events must meet in one partition whoever sends them, so keys are placed as Java's producers
+/// place them: (murmur2(key) & 0x7fffffff) % partitions. The hashes are those of Kafka's own tests.
+#[test]
+fn keys_go_where_javas_producers_send_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(config) = topic_config(dir.path()) else { return };
+    let hashes = [
+        ("21", -973_932_308_i32),
+        ("foobar", -790_332_482),
+        ("a-little-bit-long-string", -985_981_536),
+        ("a-little-bit-longer-string", -1_486_304_829),
+        ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+        ("abc", 479_470_107),
+    ];
+    let messages: Vec<Outgoing> = hashes
+        .iter()
+        .map(|(key, _)| Outgoing { key: key.as_bytes().to_vec(), payload: vec![], headers: vec![] })
+        .collect();
+    let places = event_sink(&config, &clock()).unwrap().put(&messages).unwrap();
+    let partitions: Vec<u32> = places.iter().map(|place| place.partition).collect();
+    // deploy/kafka-local.sh makes topics of three partitions.
+    let expect: Vec<u32> = hashes.iter().map(|(_, hash)| (hash & 0x7fff_ffff) as u32 % 3).collect();
+    assert_eq!(partitions, expect);
+    assert!(places.iter().all(|place| place.offset.is_some()), "{places:?}");
+}
+
+#[test]
+fn the_lag_of_each_partition_is_what_is_left_to_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(config) = topic_config(dir.path()) else { return };
+    produce(&config, &messages(&events(600, 40)));
+    let store = open(&config);
+    let mut source = open_source(&config, &store, &clock()).unwrap();
+    let (mut read, started) = (Vec::new(), Instant::now());
+    while read.len() < 100 && started.elapsed() < LIMIT {
+        let most = 100 - read.len();
+        source.poll(&mut read, most, Duration::from_millis(200)).unwrap();
+    }
+    assert_eq!(source.lag().len(), 3, "one number a partition: {:?}", source.lag());
+    assert_eq!(source.lag().values().sum::<u64>(), 500);
+    while read.len() < 600 && started.elapsed() < LIMIT {
+        source.poll(&mut read, 600, Duration::from_millis(200)).unwrap();
+    }
+    assert_eq!(source.lag().values().sum::<u64>(), 0);
+    // What comes while nobody polls for messages is counted by the next numbers.
+    produce(&config, &messages(&events(50, 40)));
+    while read.len() < 650 && started.elapsed() < LIMIT {
+        source.poll(&mut read, 1, Duration::from_millis(500)).unwrap();
+    }
+    assert!(source.connected() && read.len() == 650);
 }

@@ -81,7 +81,9 @@ fn damage_before_the_end_is_refused_by_writer_and_reader() {
     let dir = tempfile::tempdir().unwrap();
     let sent = messages(&events(20, 10));
     let mut held = writer(dir.path()).unwrap();
-    sent.iter().for_each(|message| held.put(std::slice::from_ref(message)).unwrap());
+    for message in &sent {
+        held.put(std::slice::from_ref(message)).unwrap();
+    }
     drop(held);
     let path = segments(dir.path()).remove(0);
     let mut bytes = std::fs::read(&path).unwrap();

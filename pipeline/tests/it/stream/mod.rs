@@ -6,4 +6,7 @@ mod consumer;
 mod decoders;
 mod kafka;
 mod log;
+mod mutate;
+mod producer;
+mod secure;
 mod world;

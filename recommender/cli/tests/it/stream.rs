@@ -2,6 +2,7 @@
 //! pass. Rounds are few by default; `RECOMMENDER_SLOW_TESTS=1` makes them as many as the issue asks.
 
 use crate::data::Data;
+use crate::fault_table::{AS_REPLAYED, row};
 use crate::program::{Running, command, refuse, refuse_usage, run, say_skipped, succeed, text};
 use feature_store::{Event, HistoryEntry, StoreError, StreamEvent, UserStateStore};
 use pipeline::stream::{StreamConfig, event_sink, outgoing};
@@ -13,23 +14,24 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-type Histories = BTreeMap<String, Vec<HistoryEntry>>;
+pub(crate) type Histories = BTreeMap<String, Vec<HistoryEntry>>;
 
-fn slow() -> bool {
+pub(crate) fn slow() -> bool {
     std::env::var("RECOMMENDER_SLOW_TESTS").is_ok_and(|value| value == "1")
 }
 
-fn config(dir: &Path, source: &str) -> PathBuf {
+pub(crate) fn config(dir: &Path, source: &str) -> PathBuf {
     let path = dir.join("stream.toml");
     let text = format!(
         "format = \"native\"\nstart = \"earliest\"\n\n[batch]\nmax_messages = 50\nmax_wait_ms = 5\n\n\
-         [state]\npath = \"state\"\nmax_history = 40\n\n{source}"
+         [state]\npath = \"state\"\nmax_history = 40\n\n\
+         [produce]\nacknowledge_ms = 2000\napplied_wait_ms = 2000\nmax_in_flight = 1000\n\n{source}"
     );
     std::fs::write(&path, text).unwrap();
     path
 }
 
-const LOG: &str = "[log]\ndir = \"events\"\nsegment_bytes = 65536\nmax_segments = 1000\n";
+pub(crate) const LOG: &str = "[log]\ndir = \"events\"\nsegment_bytes = 65536\nmax_segments = 1000\n";
 
 fn kafka(brokers: &str) -> String {
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
@@ -41,7 +43,7 @@ fn kafka(brokers: &str) -> String {
 }
 
 /// The config as the library reads it, with its paths below `dir`.
-fn parsed(path: &Path) -> StreamConfig {
+pub(crate) fn parsed(path: &Path) -> StreamConfig {
     let mut config: StreamConfig = toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     if let Some(log) = &mut config.log {
         log.dir = path.parent().unwrap().join(&log.dir);
@@ -49,7 +51,7 @@ fn parsed(path: &Path) -> StreamConfig {
     config
 }
 
-fn events(from: usize, to: usize) -> Vec<StreamEvent> {
+pub(crate) fn events(from: usize, to: usize) -> Vec<StreamEvent> {
     let made = (from..to).map(|n| {
         let user_id = format!("u{}", (n * 7919) % 37);
         let timestamp_ms = 1_000_000 + n as i64 * 10 - if n % 11 == 0 { 3_000 } else { 0 };
@@ -61,13 +63,13 @@ fn events(from: usize, to: usize) -> Vec<StreamEvent> {
     made.collect()
 }
 
-fn produce(config: &StreamConfig, events: &[StreamEvent]) {
+pub(crate) fn produce(config: &StreamConfig, events: &[StreamEvent]) {
     let clock: Arc<dyn Fn() -> i64 + Send + Sync> = Arc::new(|| 1_700_000_000_000);
     let messages: Vec<_> = events.iter().map(outgoing).collect();
     event_sink(config, &clock).unwrap().put(&messages).unwrap();
 }
 
-fn histories(path: &Path) -> Histories {
+pub(crate) fn histories(path: &Path) -> Histories {
     let store = UserStateStore::open(path, 40).unwrap();
     let mut all = Histories::new();
     store
@@ -79,7 +81,7 @@ fn histories(path: &Path) -> Histories {
     all
 }
 
-fn expected(events: &[StreamEvent]) -> Histories {
+pub(crate) fn expected(events: &[StreamEvent]) -> Histories {
     let dir = tempfile::tempdir().unwrap();
     let store = UserStateStore::open(&dir.path().join("state"), 40).unwrap();
     store.record(events).unwrap();
@@ -115,6 +117,8 @@ fn killed(dir: &Path, config_path: &Path, rounds: usize) {
     // A fresh replay of the source comes to the same, and a second one of the same store to nothing.
     let said = succeed(["ingest", "--config", text(config_path), "--until-end"]);
     assert!(said.contains("0 events applied"), "{said}");
+    let source = if config.log.is_some() { "log" } else { "topic" };
+    row(&format!("consumer of a {source} killed (SIGKILL)"), rounds, sent, AS_REPLAYED);
 }
 
 #[test]
@@ -134,34 +138,114 @@ fn a_consumer_of_a_topic_killed_at_any_moment_loses_and_repeats_nothing() {
     killed(dir.path(), &path, if slow() { 100 } else { 4 });
 }
 
-/// The broker itself is killed while events are on their way; producers wait for acks=all.
+/// A broker of this test's own, stopped when dropped.
+struct Broker {
+    dir: PathBuf,
+}
+
+impl Broker {
+    fn run(&self, what: &str) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kafka-local.sh");
+        let done = std::process::Command::new(script).args([what, text(&self.dir)]).output().unwrap();
+        assert!(done.status.success(), "{what}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kafka-local.sh");
+        let _ = std::process::Command::new(script).args(["kill", text(&self.dir)]).output();
+    }
+}
+
+/// Events with ids and times of their own, so that a producer may send one again.
+fn numbered(from: usize, to: usize) -> Vec<StreamEvent> {
+    let event = |n: usize| {
+        let (user_id, item_id) = (format!("u{}", n % 37), format!("i{n}"));
+        StreamEvent::Interaction(Event {
+            user_id,
+            item_id,
+            timestamp_ms: 1_000_000 + n as i64,
+            event_id: Some(format!("e{n}")),
+        })
+    };
+    (from..to).map(event).collect()
+}
+
+/// Sends until told to stop, each part again until the broker acknowledged it; gives how many events are.
+fn produce_through(config: &StreamConfig, done: &std::sync::atomic::AtomicBool) -> usize {
+    let clock: Arc<dyn Fn() -> i64 + Send + Sync> = Arc::new(|| 1_700_000_000_000);
+    let mut sink = event_sink(config, &clock).unwrap();
+    let mut sent = 0;
+    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+        let messages: Vec<_> = numbered(sent, sent + 10).iter().map(outgoing).collect();
+        while sink.put(&messages).is_err() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        sent += 10;
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    sent
+}
+
+/// While a producer (acks=all) and `ingest` run, `fault` is done to their broker; both go on by themselves,
+/// and at the end the state is that of all that was acknowledged.
+fn survives(name: &str, times: usize, fault: impl Fn(&Broker)) {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker { dir: dir.path().join("broker") };
+    let path = config(dir.path(), &kafka(&broker.run("start")));
+    let stream = parsed(&path);
+    produce(&stream, &numbered(0, 10));
+    let ingest = Running::start(command().args(["ingest", "--config", text(&path)]));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let sent = std::thread::scope(|scope| {
+        let producer = scope.spawn(|| produce_through(&stream, &done));
+        for _ in 0..times {
+            std::thread::sleep(Duration::from_millis(700));
+            fault(&broker);
+        }
+        std::thread::sleep(Duration::from_secs(2));
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        producer.join().unwrap()
+    });
+    // The same process that saw every fault is still there, and stops when asked to.
+    std::thread::sleep(Duration::from_secs(3));
+    ingest.signal("INT");
+    let ended = ingest.wait(LIMIT);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let said = succeed(["ingest", "--config", text(&path), "--until-end"]);
+    let state = histories(&dir.path().join("state"));
+    assert_eq!(state, expected(&numbered(0, sent)), "{said}");
+    // A fresh replay of the topic comes to the same.
+    std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+    succeed(["ingest", "--config", text(&path), "--until-end"]);
+    assert_eq!(histories(&dir.path().join("state")), state);
+    broker.run("stop");
+    row(name, times, sent, AS_REPLAYED);
+}
+
 #[test]
 fn a_broker_killed_and_started_again_loses_nothing() {
     if !slow() {
         return say_skipped("RECOMMENDER_SLOW_TESTS is not 1 (a broker killed twenty times)");
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kafka-local.sh");
-    let dir = tempfile::tempdir().unwrap();
-    let broker_dir = dir.path().join("broker");
-    let broker = |what: &str| {
-        let done = std::process::Command::new(&script).args([what, text(&broker_dir)]).output().unwrap();
-        assert!(done.status.success(), "{what}: {}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).unwrap().trim().to_owned()
-    };
-    let path = config(dir.path(), &kafka(&broker("start")));
-    let config = parsed(&path);
-    produce(&config, &events(0, 200));
-    let mut child = command().args(["ingest", "--config", text(&path)]).stdout(Stdio::null()).spawn().unwrap();
-    for round in 0..20 {
-        produce(&config, &events(200 + round * 200, 400 + round * 200));
-        broker("kill");
-        broker("start");
+    survives("broker killed (SIGKILL) under acks=all", 20, |broker| {
+        broker.run("kill");
+        broker.run("start");
+    });
+}
+
+#[test]
+fn a_broker_gone_for_a_minute_is_waited_for() {
+    if !slow() {
+        return say_skipped("RECOMMENDER_SLOW_TESTS is not 1 (a broker gone for a minute)");
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    succeed(["ingest", "--config", text(&path), "--until-end"]);
-    broker("stop");
-    assert_eq!(histories(&dir.path().join("state")), expected(&events(0, 4200)));
+    survives("broker gone for 60 s", 1, |broker| {
+        broker.run("stop");
+        std::thread::sleep(Duration::from_secs(60));
+        broker.run("start");
+    });
 }
 
 #[test]
@@ -220,42 +304,93 @@ fn an_export_builds() {
     refuse(["export-interactions", "--store", text(&data.path("nowhere")), "--output", text(&table)], &["nowhere"]);
 }
 
+/// A broker that is not there: a run that has an end says so in time and how to go on, one that has none
+/// says that it tries again.
 #[test]
-fn a_served_stream_moves_the_next_recommendation() {
-    let data = Data::new();
-    data.trained(&data.built("snapshot"), "bundle");
-    let path = config(data.root(), LOG);
-    let stream = parsed(&path);
-    produce(&stream, &events(0, 1));
-    let mut service =
-        Running::start(command().args(["serve", "--config", text(&data.serve_config()), "--stream", text(&path)]));
-    let base = service.base_url(LIMIT);
-    let ask = || {
-        let body = serde_json::json!({"user_id": "ada", "k": 5});
-        let answer = ureq::post(format!("{base}/v1/recommend")).send_json(body).unwrap().into_body().read_json();
-        let answer: serde_json::Value = answer.unwrap();
-        (answer["history_len"].as_u64().unwrap(), answer["items"].clone())
-    };
-    let (len, before) = ask();
-    assert_eq!(len, 0);
-    let ada = ["i3", "i4", "i5"].map(|item| {
-        let (user_id, item_id) = ("ada".to_owned(), item.to_owned());
-        StreamEvent::Interaction(Event { user_id, item_id, timestamp_ms: 5, event_id: None })
-    });
-    produce(&stream, &ada);
-    let started = std::time::Instant::now();
-    let after = loop {
-        let (len, items) = ask();
-        if len == 3 {
-            break items;
+fn a_broker_that_is_down_ends_a_run_with_an_end_and_not_one_without() {
+    // Nobody listens on a port that was just given back.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let brokers = format!("127.0.0.1:{port}");
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), &kafka(&brokers));
+    std::thread::scope(|scope| {
+        for flag in ["--validate", "--until-end", "--redrive"] {
+            let (path, brokers, dir) = (&path, &brokers, dir.path().join(flag));
+            scope.spawn(move || {
+                // A folder of its own: two runs cannot share a state.
+                std::fs::create_dir(&dir).unwrap();
+                std::fs::copy(path, dir.join("stream.toml")).unwrap();
+                let started = std::time::Instant::now();
+                let done = run(["ingest", "--config", text(&dir.join("stream.toml")), flag]);
+                let said = format!("{flag}: {done:?}");
+                assert_eq!((done.code, done.stdout.as_str()), (Some(2), ""), "{said}");
+                for part in ["kafka.brokers", brokers, "within 10 s", "start a broker", "correct"] {
+                    assert!(done.stderr.contains(part), "{said} lacks {part:?}");
+                }
+                // 10 s by its word; the rest is a machine that does other things too.
+                assert!(started.elapsed() < Duration::from_secs(40), "{said} took {:?}", started.elapsed());
+            });
         }
-        assert!(started.elapsed() < LIMIT, "the event did not arrive");
-        std::thread::sleep(Duration::from_millis(10));
+        scope.spawn(|| {
+            let service = Running::start(command().args(["ingest", "--config", text(&path)]));
+            std::thread::sleep(Duration::from_secs(3));
+            service.signal("INT");
+            let done = service.wait(LIMIT);
+            assert_eq!(done.code, Some(0), "{done:?}");
+            assert!(done.stderr.contains("no answer from kafka.brokers: trying again"), "{done:?}");
+            assert!(done.stderr.contains(&brokers), "{done:?}");
+        });
+    });
+}
+
+#[test]
+fn a_topic_that_does_not_exist_is_named() {
+    let Some(brokers) = std::env::var("RECOMMENDER_KAFKA").ok().filter(|brokers| !brokers.is_empty()) else {
+        return say_skipped("RECOMMENDER_KAFKA names no broker (deploy/kafka-local.sh start prints one)");
     };
-    assert_ne!(before, after);
-    service.signal("INT");
-    let done = service.wait(LIMIT);
-    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), &kafka(&brokers));
+    let topic = parsed(&path).kafka.unwrap().topic;
+    for flag in ["--validate", "--until-end"] {
+        refuse(["ingest", "--config", text(&path), flag], &[&topic, &brokers, "does not exist", "kafka.topic"]);
+    }
+    refuse(["ingest", "--config", text(&path), "--redrive"], &[&topic, "nothing was put aside"]);
+}
+
+#[test]
+fn ingest_shows_its_numbers_while_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), LOG);
+    let text_of = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("metrics_bind = \"127.0.0.1:0\"\n{text_of}")).unwrap();
+    let stream = parsed(&path);
+    produce(&stream, &events(0, 30));
+    let mut ingest = command();
+    ingest.args(["ingest", "--config", text(&path)]);
+    // The address is told on stderr, which is passed on as stdout here.
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").arg("exec \"$0\" \"$@\" 2>&1").arg(ingest.get_program()).args(ingest.get_args());
+    let mut running = Running::start(&mut shell);
+    let base = running.base_url(LIMIT).trim_end_matches("/metrics").to_owned();
+    let number = |name: &str| {
+        let text = ureq::get(format!("{base}/metrics")).call().unwrap().into_body().read_to_string().unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("recommender_stream_{name} ")));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse::<f64>().unwrap()
+    };
+    let started = std::time::Instant::now();
+    while number("messages_total") < 30.0 {
+        assert!(started.elapsed() < LIMIT, "the events were not counted");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!((number("applied_total"), number("running"), number("connected")), (30.0, 1.0, 1.0));
+    assert_eq!(number("lag_messages{partition=\"0\"}"), 0.0);
+    assert_eq!(number("freshness_seconds_count"), 30.0);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(number("checkpoint_age_seconds") < 1.0, "nothing to do is no age");
+    running.signal("INT");
+    let done = running.wait(LIMIT);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(done.stdout.contains("30 events applied") && done.stdout.contains("checkpoint"), "{done:?}");
 }
 
 #[test]

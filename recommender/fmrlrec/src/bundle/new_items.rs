@@ -5,7 +5,6 @@
 //! no training. What training learned of items one by one (`model.item_embedding`) it lacks.
 
 use super::Bundle;
-use crate::model::dropout::Dropout;
 use crate::ops::host_values;
 use crate::{BundleError, Cpu};
 use burn::tensor::{Tensor, TensorData};
@@ -99,26 +98,6 @@ impl Bundle {
     fn longest_item(&self) -> f64 {
         let width = self.config.model.largest_dim();
         *self.longest_item.get_or_init(|| self.table.chunks_exact(width).skip(1).map(length).fold(0.0, f64::max))
-    }
-
-    /// As [`Bundle::user_vector`], after a history of item vectors, oldest first, each of at least `dim`
-    /// numbers. For the Bundle's own items both give the same bits.
-    ///
-    /// # Errors
-    /// A dim that was not trained.
-    pub fn user_vector_of(&self, history: &[&[f32]], dim: usize) -> Result<Vec<f32>, BundleError> {
-        let model =
-            self.models.get(&dim).ok_or_else(|| BundleError::UntrainedDim { dim, trained: self.dims().to_vec() })?;
-        let start_token = [&self.table[..]];
-        let newest = &history[history.len().saturating_sub(self.max_history())..];
-        let read = if newest.is_empty() { &start_token[..] } else { newest };
-        let tokens: Vec<f32> = read.iter().flat_map(|row| &row[..dim]).copied().collect();
-        // The state starts with the first token and is kept from then on.
-        let mut keep = vec![1.0; read.len()];
-        keep[0] = 0.0;
-        let x = Tensor::<Cpu, 2>::from_data(TensorData::new(tokens, [read.len(), dim]), &Default::default());
-        let y = model.forward(x, &keep, &mut Dropout::off());
-        Ok(host_values(y.narrow(0, read.len() - 1, 1)))
     }
 }
 

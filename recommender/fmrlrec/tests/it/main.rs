@@ -9,3 +9,4 @@ mod loss;
 mod metrics;
 mod new_items;
 mod training;
+mod user_state;

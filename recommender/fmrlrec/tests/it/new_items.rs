@@ -68,10 +68,10 @@ fn a_history_of_vectors_gives_the_bits_of_a_history_of_ids() {
     for history in [vec![], vec![1], vec![3, 4, 5], (1..=20).collect::<Vec<u32>>()] {
         for dim in [4, 8, 16] {
             let rows: Vec<&[f32]> = history.iter().map(row).collect();
-            assert_eq!(bundle.user_vector_of(&rows, dim).unwrap(), bundle.user_vector(&history, dim).unwrap());
+            assert_eq!(bundle.fold_of(&rows, dim).unwrap().vector(), bundle.user_vector(&history, dim).unwrap());
         }
     }
-    assert!(bundle.user_vector_of(&[], 5).is_err());
+    assert!(bundle.fold_of(&[], 5).is_err());
 }
 
 #[test]

@@ -4,10 +4,9 @@ use crate::compute::diversify::{diversify, pool};
 use crate::compute::explain::explain;
 use crate::compute::job::{Ask, Job, Ranked, Source};
 use crate::compute::search::{Query, Search, top_k_batch};
-use crate::lookup::resolve;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
-use crate::users::{UserEntry, UserStates};
+use crate::users::{Made, UserEntry, UserStates};
 use crate::view::View;
 use retrieval::Scored;
 use std::sync::Arc;
@@ -64,12 +63,19 @@ fn user_of(
     let (entry, outcome) = match &ask.source {
         Source::Item(_) => return Ok(None),
         Source::User(user) => {
-            let (entry, kept) = users.entry(view, user, dim)?;
-            (entry, if kept { "kept" } else { "computed" })
+            let found = users.entry(view, user, dim)?;
+            metrics.model_items.inc_by(found.model_items as u64);
+            let outcome = match found.made {
+                Made::Kept => "kept",
+                Made::Advanced => "advanced",
+                Made::Folded => "computed",
+            };
+            (found.entry, outcome)
         }
         Source::Inline(keys) => {
-            let resolved = resolve(view, keys.iter().map(String::as_str));
-            (Arc::new(UserEntry::compute(view, dim, 0, resolved)?), "inline")
+            let entry = UserEntry::inline(view, dim, keys.iter().map(String::as_str))?;
+            metrics.model_items.inc_by(entry.history_len.max(1) as u64);
+            (Arc::new(entry), "inline")
         }
     };
     metrics.user_vectors.with_label_values(&[outcome]).inc();
@@ -93,7 +99,7 @@ fn answer(group: Vec<Ready>, users: &UserStates, prepare_us: f32) {
     // What takes longer goes last, so that the others do not wait for it.
     found.sort_by_key(|(ready, _)| (ready.job.ask.explain, ready.job.ask.diversity > 0.0));
     for (ready, items) in found {
-        let ranked = items.and_then(|items| finish(&ready, users, items));
+        let ranked = items.and_then(|items| finish(&ready, items));
         ready.job.tier.count(ready.job.begun.elapsed());
         // An error means that the client went away in the meantime.
         let _ = ready.job.answer.send(ranked);
@@ -108,37 +114,25 @@ fn refuse(group: Vec<Ready>, problem: &Problem) {
 }
 
 /// What a search found becomes what was asked for.
-fn finish(ready: &Ready, users: &UserStates, mut items: Vec<Scored>) -> Result<Ranked, Problem> {
+fn finish(ready: &Ready, mut items: Vec<Scored>) -> Result<Ranked, Problem> {
     let Ready { job, dim, user } = ready;
     let (ask, view) = (&job.ask, &job.view);
     if ask.diversity > 0.0 {
         items = diversify(&view.table()?, *dim, items, ask.k, ask.diversity)?;
     }
     let because = match ask.explain {
-        true => explain(view, &read_ids(ask, view, users)?, *dim, &items)?,
+        true => explain(view, &user.as_ref().map_or_else(Vec::new, |user| user.read_ids(view)), *dim, &items)?,
         false => Vec::new(),
     };
-    let unknown = user.as_ref().map_or_else(Vec::new, |user| user.unknown.to_vec());
+    let unknown = user.as_ref().map_or_else(Vec::new, |user| user.unknown());
     let history_len = user.as_ref().map_or(0, |user| user.history_len);
     Ok(Ranked { items, dim: *dim, unknown, history_len, because })
-}
-
-/// Ids of the history that the model reads, oldest first.
-fn read_ids(ask: &Ask, view: &View, users: &UserStates) -> Result<Vec<u32>, Problem> {
-    let keys = match &ask.source {
-        Source::Item(_) => return Ok(Vec::new()),
-        Source::User(user) => &users.history_keys(user)?,
-        Source::Inline(keys) => keys,
-    };
-    let mut ids = resolve(view, keys.iter().map(String::as_str)).ids;
-    ids.drain(..ids.len().saturating_sub(view.bundle.max_history()));
-    Ok(ids)
 }
 
 fn search<'a>(ready: &'a Ready, gone: &'a [u32]) -> Search<'a> {
     let ask = &ready.job.ask;
     let seen: &[u32] = match &ready.user {
-        Some(user) if !ask.include_seen => &user.seen,
+        Some(user) if !ask.include_seen => user.seen(),
         _ => &[],
     };
     let query = match (&ready.user, &ask.source) {

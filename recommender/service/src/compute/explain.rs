@@ -27,9 +27,9 @@ pub(crate) fn explain(
     let first = read.len().saturating_sub(LOOKED_AT);
     for left_out in first..read.len() {
         let rest: Vec<u32> = read.iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, id)| *id).collect();
-        let user = view.user_vector(&rest, dim)?;
+        let user = view.fold(&rest, dim)?;
         for ((item, vector), losses) in items.iter().zip(&vectors).zip(&mut losses) {
-            let without: f32 = vector.iter().zip(&user).map(|(a, b)| a * b).sum();
+            let without: f32 = vector.iter().zip(user.vector()).map(|(a, b)| a * b).sum();
             losses.push((read[left_out], item.score - without));
         }
     }

@@ -13,6 +13,9 @@ const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
     responses((status = 200, description = "Text exposition format", body = String, content_type = "text/plain"))
 )]
 pub(crate) async fn expose(serving: web::Data<Serving>) -> Result<HttpResponse, Problem> {
-    let text = serving.metrics.text().map_err(Problem::internal)?;
+    let mut text = serving.metrics.text().map_err(Problem::internal)?;
+    if let Some(stream) = &serving.stream {
+        text += &stream.exposition();
+    }
     Ok(HttpResponse::Ok().content_type(EXPOSITION).body(text))
 }

@@ -8,7 +8,7 @@ use feature_store::{
 use fmrlrec::{
     Bundle, Device, EarlyStopping, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart, TrainConfig, train,
 };
-use service::{ServiceConfig, ServiceError};
+use service::{EventStream, ServiceConfig, ServiceError, Surroundings};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -237,8 +237,20 @@ impl Server {
         server
     }
 
+    /// With a stream that takes events.
+    pub(crate) fn streaming(stream: Arc<dyn EventStream>) -> Server {
+        let state = tempfile::tempdir().unwrap();
+        let mut server = Server::launch(&state.path().join("state"), |_| (), Some(stream));
+        server._state = Some(state);
+        server
+    }
+
     /// On a store file that outlives the server.
     pub(crate) fn on(state: &Path, change: impl FnOnce(&mut ServiceConfig)) -> Server {
+        Server::launch(state, change, None)
+    }
+
+    fn launch(state: &Path, change: impl FnOnce(&mut ServiceConfig), stream: Option<Arc<dyn EventStream>>) -> Server {
         let mut config: ServiceConfig = toml::from_str(CONFIG).unwrap();
         config.bundle = bundle_dir().to_path_buf();
         config.tiers_file = state.with_extension("tiers.json");
@@ -254,7 +266,8 @@ impl Server {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            runtime.block_on(service::run_with_clock(listener, config, bundle, store, Arc::new(|| NOW_MS), shutdown))
+            let surroundings = Surroundings { clock: Arc::new(|| NOW_MS), stream };
+            runtime.block_on(service::run_in(listener, config, bundle, store, surroundings, shutdown))
         });
         Server {
             client: Client::new(address),

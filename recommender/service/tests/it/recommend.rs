@@ -6,10 +6,14 @@ use serde_json::{Value, json};
 
 /// Keys by descending inner product, straight from the Bundle.
 fn ranking(bundle: &Bundle, history: &[u32], dim: usize, hidden: &[u32]) -> Vec<String> {
-    let user = bundle.user_vector(history, dim).unwrap();
+    let user = bundle.fold(history, dim).unwrap();
     let width = DIMS[DIMS.len() - 1];
     let score = |id: u32| -> f32 {
-        bundle.item_table()[id as usize * width..][..dim].iter().zip(&user).map(|(item, user)| item * user).sum()
+        bundle.item_table()[id as usize * width..][..dim]
+            .iter()
+            .zip(user.vector())
+            .map(|(item, user)| item * user)
+            .sum()
     };
     let mut ids: Vec<u32> = (1..=ITEMS as u32).filter(|id| !hidden.contains(id)).collect();
     ids.sort_by(|a, b| score(*b).total_cmp(&score(*a)).then(a.cmp(b)));
@@ -79,14 +83,17 @@ fn unknown_items_are_skipped_and_reported_once() {
 
 #[test]
 fn of_a_long_history_the_newest_items_count() {
-    let server = Server::start();
+    let server = Server::with(|config| config.limits.history = 100);
     let bundle = Bundle::open(bundle_dir()).unwrap();
-    let ids: Vec<u32> = (1..=12).collect();
-    let keys: Vec<String> = ids.iter().map(|id| key(*id as usize)).collect();
-    let reply = server.client.recommend(&json!({"history": keys}));
-    assert_eq!(reply.json()["history_len"], MAX_HISTORY);
-    // All of it is seen, though, and not answered again.
-    assert_eq!(reply.item_ids(), ranking(&bundle, &ids[12 - MAX_HISTORY..], 8, &ids)[..5]);
+    // Of a history of 19 and a model of 8: those since the 16th, and the 8 before.
+    for (len, read) in [(12, 12), (15, 15), (16, MAX_HISTORY), (19, MAX_HISTORY + 3)] {
+        let ids: Vec<u32> = (1..=len).collect();
+        let keys: Vec<String> = ids.iter().map(|id| key(*id as usize)).collect();
+        let reply = server.client.recommend(&json!({"history": keys}));
+        assert_eq!(reply.json()["history_len"], read, "of {len}");
+        // All of it is seen, though, and not answered again.
+        assert_eq!(reply.item_ids(), ranking(&bundle, &ids[len as usize - read..], 8, &ids)[..5], "of {len}");
+    }
 }
 
 #[test]
