@@ -222,7 +222,7 @@ mod tests {
     fn the_written_config_is_one_that_serve_accepts() {
         for dims in [&[4][..], &[8, 16, 32, 64, 128][..]] {
             let config: ServiceConfig = toml::from_str(&serve_toml(dims, 8080)).unwrap();
-            config.validate(dims).unwrap();
+            config.validate(&fmrlrec::BundleShape::of_dims(dims)).unwrap();
             let served: Vec<usize> = config.tiers.iter().map(|tier| tier.dim).collect();
             assert_eq!(served, dims);
         }

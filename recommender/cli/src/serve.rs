@@ -23,7 +23,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let config = read_config(args)?;
     // Everything that can be refused is, before the port answers anything.
     let bundle = open_bundle(&config.bundle)?;
-    config.validate(bundle.dims()).with_context(|| format!("config {}", args.config.display()))?;
+    config.validate(&bundle.shape()).with_context(|| format!("config {}", args.config.display()))?;
     let store = UserStateStore::open(&config.state.path, config.state.max_history)?;
     let stream = args.stream.as_deref().map(crate::ingest_stream::read).transpose()?;
     let listener = listen(&config.bind, "--bind ADDRESS:PORT")?;

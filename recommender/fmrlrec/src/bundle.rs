@@ -104,6 +104,24 @@ pub(crate) fn write_bundle(dir: &Path, contents: &BundleContents<'_>) -> Result<
     Ok(())
 }
 
+/// What a Bundle was trained at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleShape {
+    /// Dims, ascending.
+    pub dims: Vec<usize>,
+    /// Blocks of the model: the depth of the whole.
+    pub blocks: usize,
+    /// Exits after earlier blocks: depth, and the largest dim trained there.
+    pub exits: Vec<(usize, usize)>,
+}
+
+impl BundleShape {
+    /// One block, no exits.
+    pub fn of_dims(dims: &[usize]) -> BundleShape {
+        BundleShape { dims: dims.to_vec(), blocks: 1, exits: Vec::new() }
+    }
+}
+
 /// An opened and verified Bundle, ready to serve on CPU.
 pub struct Bundle {
     id: String,
@@ -199,6 +217,12 @@ impl Bundle {
     /// Trained exits after earlier blocks.
     pub(crate) fn exits(&self) -> Vec<Exit> {
         self.config.exits()
+    }
+
+    /// What it can be asked for.
+    pub fn shape(&self) -> BundleShape {
+        let exits = self.config.objective.exits.iter().map(|exit| (exit.depth, exit.dim)).collect();
+        BundleShape { dims: self.dims().to_vec(), blocks: self.blocks(), exits }
     }
 
     /// Number of blocks of the model.

@@ -31,7 +31,7 @@ mod train;
 mod user_state;
 
 pub use adamw::{AdamW, AdamWConfig, DecayRule};
-pub use bundle::{BUNDLE_VERSION, Bundle, FeatureWidth};
+pub use bundle::{BUNDLE_VERSION, Bundle, BundleShape, FeatureWidth};
 pub use compatibility::OldTable;
 pub use config::{
     CompatibilityConfig, EarlyStopping, ExitConfig, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart,

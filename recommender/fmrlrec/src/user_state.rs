@@ -31,6 +31,11 @@ impl UserState {
         self.vector.len()
     }
 
+    /// Blocks that it went through.
+    pub fn depth(&self) -> usize {
+        self.hidden.len() / (2 * self.dim()).max(1)
+    }
+
     /// Bytes that it holds.
     pub fn bytes(&self) -> usize {
         (self.vector.len() + self.hidden.len()) * size_of::<f32>()
@@ -44,15 +49,15 @@ impl Bundle {
     /// # Errors
     /// A dim that was not trained or an id past the item table.
     pub fn fold(&self, history: &[u32], dim: usize) -> Result<UserState, BundleError> {
-        self.fold_of(&self.rows(history)?, dim)
+        self.fold_of(&self.rows(history)?, dim, self.blocks())
     }
 
-    /// As [`Bundle::fold`], after item vectors of at least `dim` numbers each: those of items that came
-    /// after training too.
+    /// As [`Bundle::fold`], after item vectors of at least `dim` numbers each (those of items that came
+    /// after training too) and through the first `depth` blocks (at most all).
     ///
     /// # Errors
     /// A dim that was not trained.
-    pub fn fold_of(&self, history: &[&[f32]], dim: usize) -> Result<UserState, BundleError> {
+    pub fn fold_of(&self, history: &[&[f32]], dim: usize, depth: usize) -> Result<UserState, BundleError> {
         let model = self.model_at(dim)?;
         let start_token = self.rows(&[PAD])?;
         let read = if history.is_empty() { &start_token[..] } else { history };
@@ -62,7 +67,7 @@ impl Bundle {
         let last = read.len() - 1;
         let mut y = columns(read, dim);
         let mut hidden = Vec::with_capacity(model.blocks.len() * 2 * dim);
-        for block in &model.blocks {
+        for block in model.blocks.iter().take(depth) {
             let states = block.lru.states(block.input_norm.forward(y.clone()), &keep);
             hidden.extend(host_values::<f32, _, 2>(states.re.narrow(0, last, 1)));
             hidden.extend(host_values::<f32, _, 2>(states.im.narrow(0, last, 1)));
@@ -109,5 +114,5 @@ fn unpack(model: &FmrlRec<Cpu>, state: &UserState) -> HiddenState<Cpu> {
         .chunks_exact(dim)
         .map(|part| Tensor::<Cpu, 2>::from_data(TensorData::new(part.to_vec(), [1, dim]), &Default::default()));
     let mut part = || parts.next().expect("a state has two parts a block");
-    HiddenState(model.blocks.iter().map(|_| Complex { re: part(), im: part() }).collect())
+    HiddenState(model.blocks.iter().take(state.depth()).map(|_| Complex { re: part(), im: part() }).collect())
 }

@@ -6,6 +6,7 @@
 use crate::ServiceError;
 use crate::access::AccessConfig;
 use crate::tiers::{TierConfig, validate_tiers};
+use fmrlrec::BundleShape;
 use std::path::PathBuf;
 
 /// Largest request body that may be configured, in bytes.
@@ -120,11 +121,11 @@ pub struct LimitsConfig {
 }
 
 impl ServiceConfig {
-    /// Checks ranges, the tier table, and the tiers' dims against the dims a Bundle was trained at.
+    /// Checks ranges, and the tier table against what a Bundle was trained at.
     ///
     /// # Errors
     /// The first broken rule, as one sentence that names the field, its value and the way out.
-    pub fn validate(&self, trained_dims: &[usize]) -> Result<(), ServiceError> {
+    pub fn validate(&self, trained: &BundleShape) -> Result<(), ServiceError> {
         self.validate_sizes()?;
         if !is_header_name(&self.tier_header) {
             return Err(broken(
@@ -132,7 +133,7 @@ impl ServiceConfig {
                 format!("{:?} is no header name; use one such as \"x-tier\"", self.tier_header),
             ));
         }
-        validate_tiers(&self.tiers, trained_dims, self.limits.max_k)?;
+        validate_tiers(&self.tiers, trained, self.limits.max_k)?;
         self.access.validate(&self.tiers.iter().map(|tier| tier.name.as_str()).collect::<Vec<_>>())
     }
 

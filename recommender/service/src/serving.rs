@@ -61,10 +61,10 @@ impl Serving {
         surroundings: Surroundings,
     ) -> Result<Serving, ServiceError> {
         let Surroundings { clock, stream } = surroundings;
-        config.validate(bundle.dims())?;
+        config.validate(&bundle.shape())?;
         let access = Access::new(&config.access);
         let (tiers, header, max_k) = (&config.tiers, &config.tier_header, config.limits.max_k);
-        let tiers = Journal::open(&config.tiers_file, tiers, header, access.tiers(), bundle.dims(), max_k)?;
+        let tiers = Journal::open(&config.tiers_file, tiers, header, access.tiers(), &bundle.shape(), max_k)?;
         let metrics = Metrics::new()?;
         let slot = BundleSlot::new(ServedBundle::new(bundle, config.bundle.clone())?);
         metrics.bundles_are(&slot);

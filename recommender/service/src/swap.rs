@@ -118,7 +118,7 @@ pub(crate) fn roll_back(serving: &Serving) -> Result<(), Problem> {
     let previous = serving.bundle.previous().ok_or_else(|| {
         Problem::conflict("there is no bundle to go back to: none was swapped since the service started")
     })?;
-    serving.tiers.fits(previous.bundle.dims()).map_err(|error| Problem::conflict(error.to_string()))?;
+    serving.tiers.fits(&previous.bundle.shape()).map_err(|error| Problem::conflict(error.to_string()))?;
     switch(serving, previous);
     serving.metrics.bundles_are(&serving.bundle);
     serving.metrics.swaps.with_label_values(&["rolled_back"]).inc();
@@ -155,7 +155,7 @@ fn folder_of(configured: &Path, name: Option<&str>) -> Result<PathBuf, Problem> 
 fn prepare(serving: &Serving, folder: &Path, wish: &SwapWish) -> Result<(SwapReport, Arc<ServedBundle>), Problem> {
     let begun = Instant::now();
     let bundle = Bundle::open(folder).map_err(refused)?;
-    serving.tiers.fits(bundle.dims()).map_err(refused)?;
+    serving.tiers.fits(&bundle.shape()).map_err(refused)?;
     let next = ServedBundle::new(bundle, folder.to_path_buf()).map_err(refused)?;
     let next = Arc::new(next);
     next.refresh_added(serving.store.store(), serving.limits.added_items)?;
@@ -202,7 +202,7 @@ fn first_items(serving: &Serving, view: &View, asked: &Asked) -> Result<Vec<Stri
         Asked::Inline(keys) => keys.clone(),
         Asked::User(user) => serving.store.history_keys(user)?,
     };
-    let entry = UserEntry::inline(view, dim, keys.iter().map(String::as_str))?;
+    let entry = UserEntry::inline(view, dim, view.bundle.blocks(), keys.iter().map(String::as_str))?;
     let search = Search {
         query: Query::Vector(entry.vector(dim)),
         k: COMPARED.min(view.items()),

@@ -83,16 +83,22 @@ impl UserEntry {
     pub(crate) fn inline<'a>(
         view: &View,
         dim: usize,
+        depth: usize,
         keys: impl ExactSizeIterator<Item = &'a str>,
     ) -> Result<UserEntry, Problem> {
         let total = keys.len() as u64;
-        UserEntry::fold(view, dim, None, Kept::of(|key| view.id(key), keys, total))
+        UserEntry::fold(view, (dim, depth), None, Kept::of(|key| view.id(key), keys, total))
     }
 
-    fn fold(view: &View, dim: usize, revision: Option<Revision>, kept: Kept) -> Result<UserEntry, Problem> {
+    fn fold(
+        view: &View,
+        (dim, depth): (usize, usize),
+        revision: Option<Revision>,
+        kept: Kept,
+    ) -> Result<UserEntry, Problem> {
         let max_len = view.bundle.max_history();
         let read = kept.window(max_len);
-        let state = view.fold(&read, dim)?;
+        let state = view.fold(&read, dim, depth)?;
         let (start, added) = (kept.window_start(max_len), marks(&kept, view));
         Ok(UserEntry { revision, start, history_len: read.len(), kept, added, state })
     }
@@ -126,7 +132,7 @@ impl UserEntry {
         }
         // The window moved: its state is another one.
         if entry.kept.window_start(max_len) != entry.start {
-            let folded = UserEntry::fold(view, self.state.dim(), entry.revision, entry.kept)?;
+            let folded = UserEntry::fold(view, (self.state.dim(), self.state.depth()), entry.revision, entry.kept)?;
             let read = folded.history_len;
             return Ok(Some((folded, read)));
         }
@@ -152,6 +158,7 @@ fn marks(kept: &Kept, view: &View) -> Box<[(u32, u64)]> {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct UserKey {
     generation: u64,
+    depth: usize,
     user: Box<str>,
 }
 
@@ -159,12 +166,13 @@ struct UserKey {
 #[derive(Hash)]
 struct UserRef<'a> {
     generation: u64,
+    depth: usize,
     user: &'a str,
 }
 
 impl Equivalent<UserKey> for UserRef<'_> {
     fn equivalent(&self, key: &UserKey) -> bool {
-        self.generation == key.generation && self.user == &*key.user
+        self.generation == key.generation && self.depth == key.depth && self.user == &*key.user
     }
 }
 
@@ -220,12 +228,12 @@ impl UserStates {
         Ok(self.store.history(user)?.into_iter().map(|entry| entry.item_id).collect())
     }
 
-    /// The user's entry with a vector of at least `dim`.
-    pub(crate) fn entry(&self, view: &View, user: &str, dim: usize) -> Result<Found, Problem> {
+    /// The user's entry with a vector of at least `dim`, through `depth` blocks.
+    pub(crate) fn entry(&self, view: &View, user: &str, dim: usize, depth: usize) -> Result<Found, Problem> {
         let newest = self.store.newest(user)?;
         let revision = newest.as_ref().map(|newest| newest.revision);
         let generation = view.generation;
-        let kept = self.cache.get(&UserRef { generation, user });
+        let kept = self.cache.get(&UserRef { generation, depth, user });
         if let Some(entry) = kept.filter(|entry| entry.state.dim() >= dim && entry.holds_in(view)) {
             if entry.revision == revision {
                 return Ok(Found { entry, made: Made::Kept, model_items: 0 });
@@ -240,7 +248,7 @@ impl UserStates {
         let (history, revision) = record.map_or((Vec::new(), None), |it| (it.history, Some(it.revision)));
         let keys = history.iter().map(|entry| entry.item_id.as_str());
         let kept = Kept::of(|key| view.id(key), keys, revision.map_or(0, |revision| revision.events));
-        let entry = UserEntry::fold(view, dim, revision, kept)?;
+        let entry = UserEntry::fold(view, (dim, depth), revision, kept)?;
         // The start token is an item too.
         let model_items = entry.history_len.max(1);
         Ok(self.keep(view, user, entry, Made::Folded, model_items))
@@ -248,7 +256,10 @@ impl UserStates {
 
     fn keep(&self, view: &View, user: &str, entry: UserEntry, made: Made, model_items: usize) -> Found {
         let entry = Arc::new(entry);
-        self.cache.insert(UserKey { generation: view.generation, user: user.into() }, Arc::clone(&entry));
+        self.cache.insert(
+            UserKey { generation: view.generation, depth: entry.state.depth(), user: user.into() },
+            Arc::clone(&entry),
+        );
         Found { entry, made, model_items }
     }
 
@@ -262,7 +273,7 @@ impl UserStates {
             }
             let dims = next.dims();
             let at = dims.partition_point(|&dim| dim < entry.state.dim()).min(dims.len() - 1);
-            self.entry(next, &key.user, dims[at])?;
+            self.entry(next, &key.user, dims[at], key.depth.min(next.bundle.blocks()))?;
             made += 1;
         }
         Ok(made)

@@ -72,13 +72,13 @@ impl View {
         Ok(Tailed::new(self.served.table(), self.added.tail())?)
     }
 
-    /// The state after a history of ids that [`View::id`] gave, oldest first.
+    /// The state after a history of ids that [`View::id`] gave, oldest first, through `depth` blocks.
     ///
     /// # Errors
     /// The Bundle's failure.
-    pub(crate) fn fold(&self, history: &[u32], dim: usize) -> Result<UserState, Problem> {
+    pub(crate) fn fold(&self, history: &[u32], dim: usize, depth: usize) -> Result<UserState, Problem> {
         let rows: Vec<&[f32]> = history.iter().map(|&id| self.row(id)).collect();
-        Ok(self.bundle.fold_of(&rows, dim)?)
+        Ok(self.bundle.fold_of(&rows, dim, depth)?)
     }
 
     /// The state after one item more.

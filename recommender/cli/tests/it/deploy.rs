@@ -76,7 +76,7 @@ fn the_config_parses_and_agrees_with_ports_and_volumes() {
     let config: service::ServiceConfig = toml::from_str(&read("deploy/serve.toml")).unwrap();
     // Every tier's dims are ones that the config of deploy/README.md trains.
     let train: fmrlrec::TrainConfig = toml::from_str(&read("recommender/fmrlrec/configs/demo.toml")).unwrap();
-    config.validate(&train.model.nesting_dims).unwrap();
+    config.validate(&fmrlrec::BundleShape::of_dims(&train.model.nesting_dims)).unwrap();
     assert_eq!(config.bind, "0.0.0.0:8080");
     for path in [&config.bundle, &config.state.path, &config.tiers_file] {
         assert!(path.starts_with("/data"), "{} is not in the volume", path.display());

@@ -144,7 +144,8 @@ impl<B: Backend> FmrlRec<B> {
         HiddenState(self.blocks.iter().map(|_| Complex { re: zero(), im: zero() }).collect())
     }
 
-    /// Takes in one item a user (law 2): cost independent of the history's length.
+    /// Takes in one item a user (law 2): cost independent of the history's length. A state of fewer
+    /// blocks than the model has gives the user vector at that exit.
     ///
     /// # Shapes
     /// `x` `[n, d]` item vectors -> user vectors `[n, d]` and the next state.

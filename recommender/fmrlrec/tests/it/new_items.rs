@@ -67,11 +67,12 @@ fn a_history_of_vectors_gives_the_bits_of_a_history_of_ids() {
     let row = |id: &u32| &bundle.item_table()[*id as usize * 16..][..16];
     for history in [vec![], vec![1], vec![3, 4, 5], (1..=20).collect::<Vec<u32>>()] {
         for dim in [4, 8, 16] {
-            let rows: Vec<&[f32]> = history.iter().map(row).collect();
-            assert_eq!(bundle.fold_of(&rows, dim).unwrap().vector(), bundle.user_vector(&history, dim).unwrap());
+            // `user_vector` reads the newest 8, which is `max_len` here.
+            let rows: Vec<&[f32]> = history[history.len().saturating_sub(8)..].iter().map(row).collect();
+            assert_eq!(bundle.fold_of(&rows, dim, 9).unwrap().vector(), bundle.user_vector(&history, dim).unwrap());
         }
     }
-    assert!(bundle.fold_of(&[], 5).is_err());
+    assert!(bundle.fold_of(&[], 5, 1).is_err());
 }
 
 #[test]

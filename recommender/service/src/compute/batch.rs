@@ -31,7 +31,8 @@ pub(crate) fn run(jobs: &mut Vec<Job>, users: &UserStates, metrics: &Metrics) {
             continue;
         }
         let dim = job.tier.dim_now(job.view.dims(), job.ask.dim);
-        match user_of(&job.ask, &job.view, dim, users, metrics) {
+        let depth = job.tier.depth_in(&job.view);
+        match user_of(&job.ask, &job.view, (dim, depth), users, metrics) {
             Ok(user) => ready.push(Ready { job, dim, user }),
             Err(problem) => drop(job.answer.send(Err(problem))),
         }
@@ -56,14 +57,14 @@ impl Ready {
 fn user_of(
     ask: &Ask,
     view: &View,
-    dim: usize,
+    (dim, depth): (usize, usize),
     users: &UserStates,
     metrics: &Metrics,
 ) -> Result<Option<Arc<UserEntry>>, Problem> {
     let (entry, outcome) = match &ask.source {
         Source::Item(_) => return Ok(None),
         Source::User(user) => {
-            let found = users.entry(view, user, dim)?;
+            let found = users.entry(view, user, dim, depth)?;
             metrics.model_items.inc_by(found.model_items as u64);
             let outcome = match found.made {
                 Made::Kept => "kept",
@@ -73,7 +74,7 @@ fn user_of(
             (found.entry, outcome)
         }
         Source::Inline(keys) => {
-            let entry = UserEntry::inline(view, dim, keys.iter().map(String::as_str))?;
+            let entry = UserEntry::inline(view, dim, depth, keys.iter().map(String::as_str))?;
             metrics.model_items.inc_by(entry.history_len.max(1) as u64);
             (Arc::new(entry), "inline")
         }
@@ -121,7 +122,12 @@ fn finish(ready: &Ready, mut items: Vec<Scored>) -> Result<Ranked, Problem> {
         items = diversify(&view.table()?, *dim, items, ask.k, ask.diversity)?;
     }
     let because = match ask.explain {
-        true => explain(view, &user.as_ref().map_or_else(Vec::new, |user| user.read_ids(view)), *dim, &items)?,
+        true => explain(
+            view,
+            &user.as_ref().map_or_else(Vec::new, |user| user.read_ids(view)),
+            (*dim, job.tier.depth_in(view)),
+            &items,
+        )?,
         false => Vec::new(),
     };
     let unknown = user.as_ref().map_or_else(Vec::new, |user| user.unknown());

@@ -127,9 +127,9 @@ pub(crate) async fn change(
     if version != live {
         return Err(crate::ServiceError::Conflict { live }.into());
     }
-    let changes = serving.tiers.plan(&tiers, serving.bundle.current().bundle.dims())?;
+    let changes = serving.tiers.plan(&tiers, &serving.bundle.current().bundle.shape())?;
     if let Some(trial) = serving.bundle.trial() {
-        serving.tiers.plan(&tiers, trial.served.bundle.dims())?;
+        serving.tiers.plan(&tiers, &trial.served.bundle.shape())?;
     }
     if dry_run {
         return Ok(web::Json(TiersChanged { version, dry_run, changes, request_id: id.0 }));

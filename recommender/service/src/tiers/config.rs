@@ -3,6 +3,7 @@
 
 use crate::ServiceError;
 use crate::config::{broken, in_range};
+use fmrlrec::BundleShape;
 use std::collections::BTreeSet;
 
 /// Most tiers at once: each is a label of every metric.
@@ -26,6 +27,10 @@ pub struct TierConfig {
     pub name: String,
     /// Nesting dim served: one that the Bundle was trained at.
     pub dim: usize,
+    /// Blocks of the model that user vectors go through: all, or those before a trained exit, for requests
+    /// that must be cheaper still. Absent means all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
     /// Smallest dim that the tier is stepped down to under load; `dim` itself forbids stepping.
     pub min_dim: usize,
     /// Whether requests that choose nothing get this tier.
@@ -44,11 +49,11 @@ pub struct TierConfig {
     pub header_values: Vec<String>,
 }
 
-/// Checks a tier table against the dims a Bundle was trained at and the service's largest k.
+/// Checks a tier table against what a Bundle was trained at and the service's largest k.
 ///
 /// # Errors
 /// The first broken rule, as one sentence that names the field, its value and the way out.
-pub(crate) fn validate_tiers(tiers: &[TierConfig], trained: &[usize], max_k: usize) -> Result<(), ServiceError> {
+pub(crate) fn validate_tiers(tiers: &[TierConfig], trained: &BundleShape, max_k: usize) -> Result<(), ServiceError> {
     in_range("the number of tiers", tiers.len() as u64, MAX_TIERS as u64)?;
     let defaults: Vec<&str> = tiers.iter().filter(|t| t.default).map(|t| t.name.as_str()).collect();
     if defaults.len() != 1 {
@@ -64,7 +69,8 @@ pub(crate) fn validate_tiers(tiers: &[TierConfig], trained: &[usize], max_k: usi
         if !names.insert(name) {
             return Err(broken("tiers.name", format!("{name:?} is used by two tiers; give each its own name")));
         }
-        validate_dims(tier, trained)?;
+        validate_dims(tier, &trained.dims)?;
+        validate_depth(tier, trained)?;
         validate_limits(tier, max_k)?;
         unique_values(tier, &mut values)?;
     }
@@ -86,6 +92,21 @@ fn validate_dims(tier: &TierConfig, trained: &[usize]) -> Result<(), ServiceErro
         return Err(broken("tiers.min_dim", reason));
     }
     Ok(())
+}
+
+fn validate_depth(tier: &TierConfig, trained: &BundleShape) -> Result<(), ServiceError> {
+    let Some(depth) = tier.depth else { return Ok(()) };
+    let dim_there = trained.exits.iter().find(|(exit, _)| *exit == depth).map(|(_, dim)| *dim);
+    if depth == trained.blocks || dim_there.is_some_and(|dim| tier.dim <= dim) {
+        return Ok(());
+    }
+    let (name, dim, blocks) = (&tier.name, tier.dim, trained.blocks);
+    let exits: Vec<String> = trained.exits.iter().map(|(depth, dim)| format!("{depth} up to dim {dim}")).collect();
+    let exits = if exits.is_empty() { "no exit before that".to_owned() } else { exits.join(", ") };
+    let reason = format!(
+        "tier {name:?} asks for depth {depth} at dim {dim}; the Bundle has {blocks} blocks and was trained at {exits}"
+    );
+    Err(broken("tiers.depth", reason))
 }
 
 fn validate_limits(tier: &TierConfig, max_k: usize) -> Result<(), ServiceError> {

@@ -8,6 +8,7 @@ use crate::ServiceError;
 use crate::config::broken;
 use crate::tiers::config::{TierConfig, validate_tiers};
 use crate::tiers::table::TierTable;
+use fmrlrec::BundleShape;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -65,7 +66,7 @@ impl Journal {
         tiers: &[TierConfig],
         header: &str,
         key_tiers: Vec<String>,
-        trained: &[usize],
+        trained: &BundleShape,
         max_k: usize,
     ) -> Result<Journal, ServiceError> {
         let file = read(path)?.unwrap_or_else(|| File {
@@ -96,11 +97,11 @@ impl Journal {
         self.locked().history.iter().rev().cloned().collect()
     }
 
-    /// Whether the live tiers fit these dims.
+    /// Whether the live tiers fit a Bundle.
     ///
     /// # Errors
     /// The tier that does not.
-    pub(crate) fn fits(&self, trained: &[usize]) -> Result<(), ServiceError> {
+    pub(crate) fn fits(&self, trained: &BundleShape) -> Result<(), ServiceError> {
         validate_tiers(&self.current().configs(), trained, self.max_k)
     }
 
@@ -108,7 +109,7 @@ impl Journal {
     ///
     /// # Errors
     /// A broken rule, or an API key whose tier would be gone.
-    pub(crate) fn plan(&self, tiers: &[TierConfig], trained: &[usize]) -> Result<Vec<String>, ServiceError> {
+    pub(crate) fn plan(&self, tiers: &[TierConfig], trained: &BundleShape) -> Result<Vec<String>, ServiceError> {
         validate_tiers(tiers, trained, self.max_k)?;
         let gone = |name: &&String| !name.is_empty() && !tiers.iter().any(|tier| tier.name == **name);
         if let Some(name) = self.key_tiers.iter().find(gone) {

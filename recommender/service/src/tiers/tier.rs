@@ -3,6 +3,7 @@
 use crate::problem::Problem;
 use crate::tiers::config::TierConfig;
 use crate::tiers::controller::{Controller, Observation};
+use crate::view::View;
 use governor::clock::Clock as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use std::num::NonZeroU32;
@@ -58,6 +59,11 @@ impl Tier {
 
     pub(crate) fn level(&self) -> usize {
         self.level.load(Ordering::Relaxed)
+    }
+
+    /// Blocks that a user vector of this tier goes through.
+    pub(crate) fn depth_in(&self, view: &View) -> usize {
+        self.config.depth.unwrap_or(usize::MAX).min(view.bundle.blocks())
     }
 
     /// Number of smaller dims that the tier may be stepped down to.

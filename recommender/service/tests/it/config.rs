@@ -2,7 +2,7 @@
 
 use crate::fixture::{CONFIG, DIMS, bundle_dir};
 use feature_store::UserStateStore;
-use fmrlrec::Bundle;
+use fmrlrec::{Bundle, BundleShape};
 use service::ServiceConfig;
 use std::net::TcpListener;
 
@@ -14,9 +14,9 @@ fn valid() -> ServiceConfig {
 fn the_example_is_valid_for_the_dims_it_names() {
     let text = include_str!("../../configs/serve.toml");
     let config: ServiceConfig = toml::from_str(text).unwrap();
-    config.validate(&[8, 16, 32, 64, 128]).unwrap();
+    config.validate(&BundleShape::of_dims(&[8, 16, 32, 64, 128])).unwrap();
     config.bind.parse::<std::net::SocketAddr>().unwrap();
-    let error = config.validate(&[8, 16, 32]).unwrap_err().to_string();
+    let error = config.validate(&BundleShape::of_dims(&[8, 16, 32])).unwrap_err().to_string();
     assert!(error.contains("\"standard\"") && error.contains("dim 64") && error.contains("[8, 16, 32]"), "{error}");
 }
 
@@ -25,10 +25,10 @@ fn broken_rules() {
     let check = |change: &dyn Fn(&mut ServiceConfig), expect: &str| {
         let mut config = valid();
         change(&mut config);
-        let error = config.validate(&DIMS).unwrap_err().to_string();
+        let error = config.validate(&BundleShape::of_dims(&DIMS)).unwrap_err().to_string();
         assert!(error.contains(expect), "{error:?} lacks {expect:?}");
     };
-    valid().validate(&DIMS).unwrap();
+    valid().validate(&BundleShape::of_dims(&DIMS)).unwrap();
     check(&|config| config.limits.max_k = 0, "limits.max_k: 0 is not in 1..=1000");
     check(&|config| config.limits.max_k = 1001, "limits.max_k: 1001");
     check(&|config| config.limits.default_k = 21, "limits.default_k: 21 is not in 1..=20");

@@ -5,6 +5,7 @@ mod batch;
 mod client;
 mod concurrency;
 mod config;
+mod depth;
 mod event_stream;
 mod events;
 mod fixture;

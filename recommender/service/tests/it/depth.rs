@@ -1,0 +1,121 @@
+//! A tier that names a depth: its user vectors are those of the exit, kept or inline, beside those of
+//! the whole model; a depth that was not trained is refused, at the start and at a swap.
+
+use crate::client::Reply;
+use crate::fixture::{Server, bundle_dir, key, other_bundle, train_config, train_into};
+use fmrlrec::{Bundle, ExitConfig, TrainConfig};
+use serde_json::{Value, json};
+use service::ServiceConfig;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// Beside the others, a Bundle of two blocks with an exit after the first up to dim 8, named `deep`.
+fn deep_bundle() -> &'static Path {
+    static DEEP: OnceLock<PathBuf> = OnceLock::new();
+    DEEP.get_or_init(|| {
+        let deep = bundle_dir().with_file_name("deep");
+        let mut config = TrainConfig { epochs: 3, ..train_config() };
+        config.model.blocks = 2;
+        config.objective.exits = vec![ExitConfig { depth: 1, dim: 8, weight: 0.5 }];
+        train_into(&deep, config);
+        deep
+    })
+}
+
+/// `standard` (dim 8) cut to one block; `premium` whole.
+fn shallow(config: &mut ServiceConfig) {
+    config.bundle = deep_bundle().to_path_buf();
+    config.tiers[1].depth = Some(1);
+}
+
+/// Scores of all items by the Bundle itself, best first.
+fn expected(history: &[u32], dim: usize, depth: usize) -> Vec<(String, f32)> {
+    let bundle = Bundle::open(deep_bundle()).unwrap();
+    let row = |id: &u32| &bundle.item_table()[*id as usize * 16..][..16];
+    let rows: Vec<&[f32]> = history.iter().map(row).collect();
+    let user = bundle.fold_of(&rows, dim, depth).unwrap();
+    let score = |id: u32| row(&id).iter().zip(user.vector()).map(|(a, b)| a * b).sum::<f32>();
+    let unseen = (1..=bundle.items().len() as u32).filter(|id| !history.contains(id));
+    let mut scores: Vec<(String, f32)> = unseen.map(|id| (key(id as usize), score(id))).collect();
+    scores.sort_by(|a, b| b.1.total_cmp(&a.1));
+    scores
+}
+
+fn check(reply: &Reply, history: &[u32], dim: usize, depth: usize) {
+    let answer = reply.json();
+    assert_eq!(answer["dim"], dim, "{answer}");
+    for (item, (key, score)) in answer["items"].as_array().unwrap().iter().zip(expected(history, dim, depth)) {
+        assert_eq!(item["item_id"], key, "dim {dim}, depth {depth}: {answer}");
+        assert!((item["score"].as_f64().unwrap() as f32 - score).abs() < 1e-4 * (1.0 + score.abs()), "{answer}");
+    }
+}
+
+#[test]
+fn a_tier_serves_its_depth() {
+    let server = Server::with(shallow);
+    let history = [3, 4, 5];
+    for item in history {
+        server.client.event(&json!({"user_id": "ada", "item_id": key(item as usize)}));
+    }
+    let keys: Vec<String> = history.iter().map(|id| key(*id as usize)).collect();
+    // In turns: entries of different depths do not push each other out or get mixed up.
+    for _ in 0..2 {
+        for (tier, dim, depth) in [("standard", 8, 1), ("premium", 16, 2), ("bulk", 4, 2)] {
+            check(&server.client.recommend(&json!({"user_id": "ada", "tier": tier})), &history, dim, depth);
+            check(&server.client.recommend(&json!({"history": keys, "tier": tier})), &history, dim, depth);
+        }
+    }
+    // One step on: the entry of each depth is carried on by itself.
+    server.client.event(&json!({"user_id": "ada", "item_id": key(6)}));
+    for (tier, dim, depth) in [("standard", 8, 1), ("premium", 16, 2)] {
+        check(&server.client.recommend(&json!({"user_id": "ada", "tier": tier})), &[3, 4, 5, 6], dim, depth);
+    }
+    assert_ne!(expected(&history, 8, 1)[0].1, expected(&history, 8, 2)[0].1, "the depths differ");
+}
+
+#[test]
+fn a_depth_that_was_not_trained_is_refused() {
+    let shape = Bundle::open(deep_bundle()).unwrap().shape();
+    let check = |tier: usize, depth: usize, expect: &str| {
+        let mut config: ServiceConfig = toml::from_str(crate::fixture::CONFIG).unwrap();
+        config.tiers[tier].depth = Some(depth);
+        match (config.validate(&shape), expect) {
+            (Ok(()), "") => (),
+            (Ok(()), expect) => panic!("tier {tier}, depth {depth} was accepted, not refused by {expect:?}"),
+            (Err(error), expect) => {
+                let message = error.to_string();
+                assert!(!expect.is_empty() && message.contains(expect), "{message}");
+            }
+        }
+    };
+    check(0, 1, "");
+    check(1, 1, "");
+    check(2, 2, "");
+    check(
+        2,
+        1,
+        "tier \"premium\" asks for depth 1 at dim 16; the Bundle has 2 blocks and was trained at 1 up to dim 8",
+    );
+    check(1, 3, "tiers.depth");
+    check(1, 0, "tiers.depth");
+
+    // The other Bundle has one block: depth 1 is all of it. Back again, the tier means the exit.
+    other_bundle();
+    let server = Server::with(shallow);
+    let load = |body: Value| {
+        let headers = [("content-type", "application/json"), ("x-api-key", "key-of-root")];
+        server.client.call("POST", "/admin/v1/bundle", &headers, &body.to_string())
+    };
+    let reply = load(json!({"bundle": "other"}));
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let reply = load(json!({"bundle": "deep"}));
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let deep = Server::with(|config| {
+        shallow(config);
+        config.tiers[1].depth = Some(2);
+    });
+    let headers = [("content-type", "application/json"), ("x-api-key", "key-of-root")];
+    let reply = deep.client.call("POST", "/admin/v1/bundle", &headers, &json!({"bundle": "other"}).to_string());
+    assert_eq!(reply.status, 422, "{}", reply.text);
+    assert!(reply.text.contains("asks for depth 2"), "{}", reply.text);
+}
