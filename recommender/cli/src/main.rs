@@ -21,6 +21,7 @@ mod sample;
 mod serve;
 mod table;
 mod train;
+mod tune;
 
 use arguments::{Cli, Verb};
 use clap::Parser;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Verb::Build(args) => build::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Evaluate(args) => evaluate::run(&args),
+        Verb::Tune(args) => tune::run(&args),
         Verb::Serve(args) => serve::run(&args),
         Verb::Ingest(args) => ingest::run(&args),
         Verb::ExportInteractions(args) => export::run(&args),

@@ -13,15 +13,19 @@
 
 mod access;
 mod added;
+mod attributes;
 mod clock;
 mod compute;
 mod config;
+mod cursor;
 mod error;
+mod filter;
 mod hidden;
 mod json_body;
 mod lookup;
 mod metrics;
 mod observe;
+mod plans;
 mod problem;
 mod recent;
 mod request_id;
@@ -31,6 +35,9 @@ mod server;
 mod serving;
 mod swap;
 mod tiers;
+mod tls;
+mod trace_context;
+mod tuning;
 mod users;
 mod view;
 
@@ -40,4 +47,6 @@ pub use config::{LimitsConfig, ServerConfig, ServiceConfig, StateConfig};
 pub use error::ServiceError;
 pub use routes::openapi_json;
 pub use server::{run, run_with_clock};
-pub use tiers::TierConfig;
+pub use tiers::{SearchMode, TierConfig};
+pub use tls::TlsConfig;
+pub use tuning::{TuneError, TuneRequest, tune_bundle};

@@ -8,6 +8,7 @@ use crate::problem::Problem;
 use crate::recent::Asked;
 use crate::served::{ServedBundle, Trial};
 use crate::serving::Serving;
+use crate::tiers::SearchMode;
 use crate::users::UserEntry;
 use crate::view::View;
 use actix_web::web;
@@ -209,8 +210,9 @@ fn first_items(serving: &Serving, view: &View, asked: &Asked) -> Result<Vec<Stri
         k: COMPARED.min(view.items()),
         hidden: [&entry.seen, &[], &[]],
         only: None,
+        filter: None,
     };
-    let mut found = top_k_batch(view, &[search]);
+    let mut found = top_k_batch(view, SearchMode::Exact, &[search]);
     let items = found.pop().ok_or_else(|| Problem::internal("a search gave no result"))??;
     Ok(items.iter().filter_map(|item| view.item(item.id)).map(|item| item.key.to_string()).collect())
 }

@@ -14,16 +14,23 @@ use crate::problem::Problem;
 use crate::view::View;
 use feature_store::{Applied, Event, StoreError, UserStateStore};
 use quick_cache::{Equivalent, Weighter, sync::Cache};
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Version of a history: a hash of its keys. Always keyed alike, so that a cursor outlives a restart; who
+/// makes two histories collide spoils an answer of his own.
+pub(crate) fn version_of<K: AsRef<str>>(keys: &[K]) -> u64 {
+    let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(keys)
+}
 
 /// Bytes of an entry beside its vectors and lists, about: keys, pointers, the cache's own links.
 const ENTRY_BYTES: usize = 256;
 
 /// What is known of a user at one version of the history.
 pub(crate) struct UserEntry {
-    version: u64,
+    pub(crate) version: u64,
     /// The user vector at the largest dim computed so far.
     vector: Box<[f32]>,
     /// Ids of the history, ascending, each once.
@@ -108,7 +115,6 @@ impl Weighter<UserKey, Arc<UserEntry>> for InBytes {
 pub(crate) struct UserStates {
     store: UserStateStore,
     cache: Cache<UserKey, Arc<UserEntry>, InBytes>,
-    hasher: RandomState,
     hidden: HiddenItems,
 }
 
@@ -119,7 +125,6 @@ impl UserStates {
         UserStates {
             store,
             cache: Cache::with_weighter(entries, cache_bytes as u64, InBytes),
-            hasher: RandomState::new(),
             hidden: HiddenItems::new(clock),
         }
     }
@@ -152,7 +157,7 @@ impl UserStates {
     /// The user's entry with a vector of at least `dim`, and whether it took no model step.
     pub(crate) fn entry(&self, view: &View, user: &str, dim: usize) -> Result<(Arc<UserEntry>, bool), Problem> {
         let keys = self.history_keys(user)?;
-        let version = self.hasher.hash_one(&keys);
+        let version = version_of(&keys);
         let generation = view.generation;
         let kept = self.cache.get(&UserRef { generation, user });
         let kept = kept.filter(|entry| entry.version == version && entry.vector.len() >= dim && entry.holds_in(view));
