@@ -7,6 +7,7 @@
 //! ```
 //! Nothing here knows tensors, HTTP, Kafka or encoders.
 
+mod attributes;
 mod checksum;
 mod content;
 mod error;
@@ -19,6 +20,9 @@ mod state;
 mod tables;
 mod vocabulary;
 
+pub use attributes::{
+    ATTRIBUTES_FILE, Attribute, AttributeValues, check_attributes, read_attributes, write_attributes,
+};
 pub use checksum::{sha256_bytes, sha256_file};
 pub use content::{AttributeValue, ItemContent, MAX_ATTRIBUTE_VALUES, MAX_FEATURE_VALUES, MAX_NAME_BYTES, MAX_NAMES};
 pub use error::StoreError;

@@ -6,13 +6,15 @@
 //! items.parquet            row i: item i (row 0 is PAD)
 //! interactions.parquet     by user, then time, then row of the source file
 //! features/NAME.safetensors  row i: item i
+//! attributes.parquet       row i: item i; only if items have attributes
 //! ```
 //! It holds no clock and no path of the machine, so the same input gives the same bytes.
 
+use crate::attributes::{ATTRIBUTES_FILE, check_attributes, read_attributes, write_attributes};
 use crate::tables::{read_interactions, read_users, write_interactions, write_users};
 use crate::{
-    FeatureDtype, FeatureMatrix, Interaction, Item, PAD, StagedDir, StoreError, Vocabulary, read_items, sha256_file,
-    write_items, write_matrix,
+    Attribute, FeatureDtype, FeatureMatrix, Interaction, Item, PAD, StagedDir, StoreError, Vocabulary, read_items,
+    sha256_file, write_items, write_matrix,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -125,6 +127,8 @@ pub struct SnapshotContents {
     pub interactions: Vec<Interaction>,
     /// Feature matrices.
     pub features: Vec<FeatureBlock>,
+    /// What is known of items for filters.
+    pub attributes: Vec<Attribute>,
     /// The files this was built from.
     pub sources: Vec<SourceFile>,
     /// The build's configuration as given.
@@ -150,6 +154,10 @@ pub fn write_snapshot(dir: &Path, contents: SnapshotContents) -> Result<Manifest
         let name = feature_file(&block.name);
         write_matrix(&root.join(&name), &block.values, &block.mask, block.dim, block.dtype)?;
         names.push(name);
+    }
+    if !contents.attributes.is_empty() {
+        write_attributes(&root.join(ATTRIBUTES_FILE), &contents.attributes)?;
+        names.push(ATTRIBUTES_FILE.into());
     }
     let mut files = BTreeMap::new();
     for name in names {
@@ -250,6 +258,14 @@ impl Snapshot {
             .collect()
     }
 
+    /// Attributes of the items; none in a Snapshot without them.
+    pub fn attributes(&self) -> Result<Vec<Attribute>, StoreError> {
+        if !self.manifest.files.contains_key(ATTRIBUTES_FILE) {
+            return Ok(Vec::new());
+        }
+        read_attributes(&self.dir.join(ATTRIBUTES_FILE), self.manifest.counts.items as usize)
+    }
+
     /// SHA-256 of the manifest, which names every byte of the Snapshot.
     pub fn fingerprint(&self) -> Result<String, StoreError> {
         Ok(sha256_file(&self.dir.join(MANIFEST))?.1)
@@ -287,6 +303,7 @@ fn verify(path: &Path, entry: &FileEntry) -> Result<(), StoreError> {
 fn check_contents(contents: &SnapshotContents) -> Result<(), StoreError> {
     Vocabulary::new(contents.items.iter().map(|item| item.key.clone()).collect())?;
     let (users, items) = (contents.users.len(), contents.items.len());
+    check_attributes(&contents.attributes, items)?;
     let mut last: Option<Interaction> = None;
     for row in &contents.interactions {
         if row.user as usize >= users || row.item == PAD || row.item as usize > items {

@@ -91,7 +91,7 @@ pub(crate) fn read_interactions(path: &Path) -> Result<Vec<Interaction>, StoreEr
     Ok(rows)
 }
 
-fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) -> Result<(), StoreError> {
+pub(crate) fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) -> Result<(), StoreError> {
     let batch = RecordBatch::try_from_iter(columns).map_err(|e| StoreError::corrupt(path, e))?;
     let file = std::fs::File::create(path).map_err(StoreError::io(path))?;
     // A fixed writer name: the bytes must not change with the library's version string alone.
@@ -106,7 +106,7 @@ fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) -> Result<(), StoreError> 
     Ok(())
 }
 
-fn read(path: &Path) -> Result<Vec<RecordBatch>, StoreError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<RecordBatch>, StoreError> {
     let unreadable = |e: &dyn std::fmt::Display| {
         StoreError::corrupt(path, format!("is not a whole Parquet file ({e}); build it again"))
     };

@@ -2,7 +2,7 @@
 
 use crate::BuildError;
 use crate::cache::EmbeddingCache;
-use crate::catalogue::catalogue;
+use crate::catalogue::{Catalogue, catalogue};
 use crate::config::{BuildConfig, FeatureConfig, FeatureSource, WithoutRow};
 use crate::encoder::{ImageEncoder, TextEncoder};
 use crate::features::{Notes, image_block, text_block};
@@ -63,7 +63,7 @@ async fn run(
     stage(progress, "interactions", 1);
 
     stage(progress, "items", 0);
-    let (items, without_row) = catalogue(&tables, &config.items, &kept.items).await?;
+    let Catalogue { items, without_row, attributes } = catalogue(&tables, &config.items, &kept.items).await?;
     if let (Some(WithoutRow::Refuse), Some(key)) = (config.items.without_row, without_row.first()) {
         return Err(without_row_error(&tables, &config.interactions, key));
     }
@@ -83,6 +83,7 @@ async fn run(
         items,
         interactions: kept.rows,
         features,
+        attributes,
         sources,
         config: serde_json::to_value(config).map_err(|e| BuildError::config("as JSON", e.to_string()))?,
         notes,

@@ -1,23 +1,30 @@
-//! The catalogue: one row an item from the `items` query, and the item's text from the template.
+//! The catalogue: one row an item from the `items` query, the item's text from the template, and its
+//! attributes.
 
 use crate::BuildError;
+use crate::attributes::attribute;
 use crate::config::ItemsConfig;
 use crate::tables::{Tables, column_names, text_column};
 use crate::template::Template;
 use arrow::array::{Array, RecordBatch, StringArray};
-use feature_store::Item;
+use feature_store::{Attribute, Item};
 use std::collections::HashMap;
 
 /// What the `items` query is called in errors.
-const QUERY: &str = "items.sql";
+pub(crate) const QUERY: &str = "items.sql";
 
-/// The items of a vocabulary in its order, and the keys the query had no row for: those items are
-/// called by their key and have no text.
-pub(crate) async fn catalogue(
-    tables: &Tables,
-    config: &ItemsConfig,
-    keys: &[String],
-) -> Result<(Vec<Item>, Vec<String>), BuildError> {
+/// What is known of the items of a vocabulary.
+pub(crate) struct Catalogue {
+    /// In the vocabulary's order.
+    pub(crate) items: Vec<Item>,
+    /// Keys that the query had no row for: those items are called by their key, and have no text.
+    pub(crate) without_row: Vec<String>,
+    /// In the config's order.
+    pub(crate) attributes: Vec<Attribute>,
+}
+
+/// The items of a vocabulary in its order.
+pub(crate) async fn catalogue(tables: &Tables, config: &ItemsConfig, keys: &[String]) -> Result<Catalogue, BuildError> {
     let template = Template::parse(&config.text_template)?;
     let rows = tables.query(QUERY, &config.sql).await?;
     let item = column(&rows, "item", QUERY)?;
@@ -27,20 +34,26 @@ pub(crate) async fn catalogue(
         .map(|name| column(&rows, name, "items.text_template"))
         .collect::<Result<Vec<StringArray>, _>>()?;
     let row_of = row_of_key(&item)?;
+    let row_of: Vec<Option<usize>> = keys.iter().map(|key| row_of.get(key.as_str()).copied()).collect();
+    let attributes = config.attributes.iter().map(|wanted| {
+        let asked_by = format!("items.attributes.{}", wanted.name);
+        attribute(wanted, &column(&rows, &wanted.column, &asked_by)?, keys, &row_of)
+    });
+    let attributes = attributes.collect::<Result<Vec<_>, _>>()?;
     let mut without_row = Vec::new();
-    let items = keys.iter().map(|key| match row_of.get(key.as_str()) {
+    let items = keys.iter().zip(&row_of).map(|(key, row)| match *row {
         None => {
             without_row.push(key.clone());
             Item { key: key.clone(), title: key.clone(), text: String::new() }
         }
-        Some(&row) => {
+        Some(row) => {
             let values: Vec<&str> = parts.iter().map(|part| value(part, row)).collect();
             let title = Some(value(&title, row).trim()).filter(|title| !title.is_empty()).unwrap_or(key);
             Item { key: key.clone(), title: title.to_owned(), text: template.fill(&values) }
         }
     });
     let items = items.collect();
-    Ok((items, without_row))
+    Ok(Catalogue { items, without_row, attributes })
 }
 
 fn row_of_key(item: &StringArray) -> Result<HashMap<&str, usize>, BuildError> {

@@ -118,6 +118,34 @@ pub struct ItemsConfig {
     /// What becomes of an item of the interactions that `sql` gives no row. Left out, it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub without_row: Option<WithoutRow>,
+    /// Columns of `sql` that recommendations can be filtered by. Left out, there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<AttributeConfig>,
+}
+
+/// An attribute of items.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttributeConfig {
+    /// Name in requests: letters, digits, `-` and `_`.
+    pub name: String,
+    /// Column of `items.sql`.
+    pub column: String,
+    /// What it holds.
+    pub kind: AttributeKind,
+    /// What stands between several texts of one item. Left out, the column is one text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub separator: Option<String>,
+}
+
+/// What an attribute holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttributeKind {
+    /// Texts, one or several an item.
+    Text,
+    /// Numbers, one an item.
+    Number,
 }
 
 /// What becomes of an item that the catalogue has no row for.
@@ -223,6 +251,7 @@ impl BuildConfig {
                 return Err(BuildError::config(field, "is 0; 1 keeps everything"));
             }
         }
+        self.items.attributes.iter().try_for_each(validate_attribute)?;
         for (index, feature) in self.features.iter().enumerate() {
             if self.features[..index].iter().any(|other| other.name == feature.name) {
                 return Err(BuildError::config("features", format!("{:?} is given twice; rename one", feature.name)));
@@ -249,5 +278,16 @@ impl BuildConfig {
             ));
         }
         Ok(())
+    }
+}
+
+fn validate_attribute(attribute: &AttributeConfig) -> Result<(), BuildError> {
+    let field = || format!("items.attributes.{}.separator", attribute.name);
+    match (&attribute.separator, attribute.kind) {
+        (Some(separator), _) if separator.is_empty() => Err(BuildError::config(field(), "is empty; leave it out")),
+        (Some(_), AttributeKind::Number) => {
+            Err(BuildError::config(field(), "belongs to texts; leave it out of an attribute of numbers"))
+        }
+        _ => Ok(()),
     }
 }

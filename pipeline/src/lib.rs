@@ -9,6 +9,7 @@
 //! ```
 //! Nothing here knows the model, HTTP or a clock: the same input gives the same bytes.
 
+mod attributes;
 mod build;
 mod cache;
 mod catalogue;

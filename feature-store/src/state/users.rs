@@ -7,7 +7,7 @@ use crate::StoreError;
 use fjall::Readable as _;
 
 /// Names one state of one user's history; it never comes back once the history has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Revision {
     /// Number of this user among all that were ever made, so that one deleted and made again differs.
     pub created: u64,

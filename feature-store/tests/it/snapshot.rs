@@ -1,9 +1,18 @@
 //! The Snapshot on disk.
 
 use feature_store::{
-    EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, StoreError, write_snapshot,
+    Attribute, AttributeValues, EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents,
+    StoreError, write_snapshot,
 };
 use std::path::Path;
+
+fn attributes() -> Vec<Attribute> {
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>();
+    vec![
+        Attribute { name: "genre".into(), values: AttributeValues::Texts(vec![texts(&["Drama", "War"]), texts(&[])]) },
+        Attribute { name: "year".into(), values: AttributeValues::Numbers(vec![None, Some(1994.0)]) },
+    ]
+}
 
 fn contents() -> SnapshotContents {
     let row = |user, item, timestamp_ms| Interaction { user, item, timestamp_ms };
@@ -12,6 +21,7 @@ fn contents() -> SnapshotContents {
         items: ["x", "y"].map(|key| Item { key: key.into(), title: key.to_uppercase(), text: "t".into() }).into(),
         interactions: vec![row(0, 2, 5), row(0, 1, 5), row(1, 1, 3)],
         features: vec![block("text", FeatureDtype::F16), block("image", FeatureDtype::F32)],
+        attributes: attributes(),
         sources: Vec::new(),
         config: serde_json::json!({"k": 1}),
         notes: [("image.missing".to_owned(), 1)].into(),
@@ -37,6 +47,7 @@ fn a_round_trip_keeps_everything() {
     let snapshot = Snapshot::open(&path).unwrap();
     assert_eq!(snapshot.manifest, manifest);
     assert_eq!(snapshot.users().unwrap(), contents().users);
+    assert_eq!(snapshot.attributes().unwrap(), attributes());
     assert_eq!(snapshot.items().unwrap(), contents().items);
     assert_eq!(snapshot.interactions().unwrap(), contents().interactions);
     assert_eq!(snapshot.sequences().unwrap(), vec![vec![2, 1], vec![1]]);

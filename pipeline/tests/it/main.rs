@@ -3,6 +3,7 @@
 
 mod alignment;
 mod amazon;
+mod attributes;
 mod bad_input;
 mod encoders;
 mod interactions;

@@ -90,6 +90,8 @@ pub(crate) enum Verb {
     Train(TrainArgs),
     /// Rank every item for every user and report quality at each dim beside the baselines.
     Evaluate(EvaluateArgs),
+    /// Choose how to search a large item table for a stated recall, and write it into the Bundle.
+    Tune(TuneArgs),
     /// Serve recommendations over HTTP at any trained dim.
     Serve(ServeArgs),
     /// Load events into the user state store: from a file, a Kafka topic or a log.
@@ -189,6 +191,32 @@ pub(crate) enum SplitName {
     Test,
     /// Each user's last item but one.
     Validation,
+}
+
+/// Arguments of `tune`.
+#[derive(Debug, Args)]
+pub(crate) struct TuneArgs {
+    /// The Bundle; the plans are written into it, in place of those that it has.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) bundle: PathBuf,
+    /// Share of the exact results that must come back, above 0 and at most 1.
+    #[arg(long)]
+    pub(crate) recall: f64,
+    /// The one dim to choose for; every trained dim if left out.
+    #[arg(long)]
+    pub(crate) dim: Option<usize>,
+    /// Results of a query; larger ones are searched exactly.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) k: usize,
+    /// Queries: half of them choose, half of them measure.
+    #[arg(long, default_value_t = 400)]
+    pub(crate) queries: usize,
+    /// Snapshot whose histories are the queries; walks among neighbouring items if left out.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) snapshot: Option<PathBuf>,
+    /// Seed of the walks and of the cells.
+    #[arg(long, default_value_t = 7)]
+    pub(crate) seed: u64,
 }
 
 /// Arguments of `serve`.

@@ -97,6 +97,7 @@ fn is_library_refusal(error: &anyhow::Error) -> bool {
             || cause.is::<fmrlrec::BundleError>()
             || cause.is::<retrieval::RetrievalError>()
             || cause.is::<service::ServiceError>()
+            || cause.is::<service::TuneError>()
     })
 }
 

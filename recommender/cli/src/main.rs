@@ -23,6 +23,7 @@ mod serve;
 mod streamed;
 mod table;
 mod train;
+mod tune;
 
 use arguments::{Cli, Verb};
 use clap::Parser;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Verb::Build(args) => build::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Evaluate(args) => evaluate::run(&args),
+        Verb::Tune(args) => tune::run(&args),
         Verb::Serve(args) => serve::run(&args),
         Verb::Ingest(args) => ingest::run(&args),
         Verb::ExportInteractions(args) => export::run(&args),

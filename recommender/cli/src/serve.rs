@@ -31,7 +31,8 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let stream = stream.map(|stream| RunningStream::start(stream, store.clone())).transpose()?;
     let interrupt = Interrupt::install(PROMISE)?;
     say(&format!(
-        "listening on http://{} with bundle {} at dims {:?}",
+        "listening on {}://{} with bundle {} at dims {:?}",
+        if config.tls.is_some() { "https" } else { "http" },
         listener.local_addr().context("reading the bound address")?,
         bundle.id(),
         bundle.dims(),
@@ -98,7 +99,11 @@ pub(crate) fn init_log(default: &str) -> anyhow::Result<()> {
 
 /// Makes the config's relative paths start at `base`.
 pub(crate) fn resolve_paths(config: &mut ServiceConfig, base: &Path) {
-    for path in [&mut config.bundle, &mut config.state.path, &mut config.tiers_file] {
+    let tls = config.tls.as_mut().map(|tls| [&mut tls.certificate, &mut tls.key]);
+    for path in [&mut config.bundle, &mut config.state.path, &mut config.tiers_file]
+        .into_iter()
+        .chain(tls.into_iter().flatten())
+    {
         *path = base.join(&*path);
     }
 }

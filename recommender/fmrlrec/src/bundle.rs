@@ -6,12 +6,15 @@
 //! weights.safetensors      every parameter by name, f32
 //! item_table.safetensors   `features` [n + 1, D] f32: row i is item i's vector; a dim is a prefix
 //! items.parquet            the vocabulary: row i is item i (row 0 is PAD)
+//! attributes.parquet       what is known of items for filters; only if the Snapshot has attributes
+//! search-plans-*.json      how to search the item table; only if `recommender tune` chose
 //! report.json              quality per dim and of the baselines on the test split
 //! curves.csv               loss and validation metrics per epoch
 //! MODEL_CARD.md            the same for people
 //! ```
 
 mod new_items;
+mod search_plans;
 
 pub use new_items::FeatureWidth;
 
@@ -24,15 +27,17 @@ use crate::params::{load_params, named_params};
 use crate::{BundleError, Cpu, EpochLine, Report, TrainConfig, model_card};
 use burn::tensor::{Tensor, TensorData};
 use feature_store::{
-    FeatureDtype, FeatureMatrix, FileEntry, Item, StagedDir, Vocabulary, read_items, sha256_bytes, sha256_file,
-    write_items, write_matrix,
+    ATTRIBUTES_FILE, Attribute, FeatureDtype, FeatureMatrix, FileEntry, Item, StagedDir, Vocabulary, read_attributes,
+    read_items, sha256_bytes, sha256_file, write_attributes, write_items, write_matrix,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Version of the folder's layout; a reader refuses every other.
-pub const BUNDLE_VERSION: u32 = 1;
+/// Version of the folder's layout. Version 1 says no feature widths and has no attributes; it is read too.
+pub const BUNDLE_VERSION: u32 = 2;
+/// The oldest version that is read.
+const OLDEST_VERSION: u32 = 1;
 const MANIFEST: &str = "bundle.json";
 const FILES: [&str; 7] = [
     "config.json",
@@ -73,6 +78,7 @@ pub(crate) struct BundleContents<'a> {
     /// Row-major `[n + 1, D]`.
     pub(crate) table: &'a [f32],
     pub(crate) items: &'a [Item],
+    pub(crate) attributes: &'a [Attribute],
     pub(crate) report: &'a Report,
     pub(crate) curves: &'a [EpochLine],
 }
@@ -92,8 +98,13 @@ pub(crate) fn write_bundle(dir: &Path, contents: &BundleContents<'_>) -> Result<
     write_json(&root.join("report.json"), contents.report)?;
     write_text(&root.join("curves.csv"), &curves_csv(contents.curves))?;
     write_text(&root.join("MODEL_CARD.md"), &model_card::render(contents.config, contents.report))?;
+    let mut names = FILES.to_vec();
+    if !contents.attributes.is_empty() {
+        write_attributes(&root.join(ATTRIBUTES_FILE), contents.attributes)?;
+        names.push(ATTRIBUTES_FILE);
+    }
     let mut files = BTreeMap::new();
-    for name in FILES {
+    for name in names {
         let (bytes, sha256) = sha256_file(&root.join(name))?;
         files.insert(name.to_owned(), FileEntry { bytes, sha256 });
     }
@@ -128,8 +139,10 @@ pub struct Bundle {
     config: TrainConfig,
     vocabulary: Vocabulary,
     items: Vec<Item>,
+    attributes: Vec<Attribute>,
     table: Vec<f32>,
     report: Report,
+    search_plans: Option<String>,
     feature_dim: usize,
     feature_widths: Vec<usize>,
     /// Length of the longest item vector, once it was asked for.
@@ -150,6 +163,7 @@ impl Bundle {
         }
         let BundleConfig { train: config, feature_dim, feature_widths, .. } = read_json(&dir.join("config.json"))?;
         let items = read_items(&dir.join("items.parquet"))?;
+        let attributes = attributes(dir, &manifest, items.len())?;
         let vocabulary = Vocabulary::new(items.iter().map(|item| item.key.clone()).collect())?;
         let path = dir.join("item_table.safetensors");
         let matrix = FeatureMatrix::open(&path)?;
@@ -166,11 +180,13 @@ impl Bundle {
         let empty = FmrlRec::<Cpu>::new(&config.model, feature_dim, items.len(), 0, &Default::default());
         let model = load_params(empty, &params).map_err(|reason| BundleError::file(&path, reason))?;
         Ok(Bundle {
-            id: manifest.id,
+            id: manifest.id.clone(),
             vocabulary,
+            attributes,
             items,
             table: matrix.to_f32(),
             report: read_json(&dir.join("report.json"))?,
+            search_plans: search_plans::read(dir, &manifest)?,
             feature_dim,
             feature_widths,
             longest_item: std::sync::OnceLock::new(),
@@ -197,6 +213,11 @@ impl Bundle {
     /// Element `i` is item `i + 1`.
     pub fn items(&self) -> &[Item] {
         &self.items
+    }
+
+    /// What is known of items for filters; none if the Snapshot had none.
+    pub fn attributes(&self) -> &[Attribute] {
+        &self.attributes
     }
 
     /// Row-major `[n + 1, D]`, row 0 is PAD.
@@ -307,14 +328,29 @@ impl std::fmt::Debug for Bundle {
 
 fn read_manifest(path: &Path) -> Result<BundleManifest, BundleError> {
     let value: serde_json::Value = read_json(path)?;
-    if value["schema_version"] != BUNDLE_VERSION {
+    let version = value["schema_version"].as_u64().and_then(|version| u32::try_from(version).ok());
+    if !version.is_some_and(|version| (OLDEST_VERSION..=BUNDLE_VERSION).contains(&version)) {
         let found = &value["schema_version"];
         return Err(BundleError::file(
             path,
-            format!("has version {found}; this program reads Bundles of version {BUNDLE_VERSION}: train again"),
+            format!(
+                "has version {found}; this program reads Bundles of version {OLDEST_VERSION} to {BUNDLE_VERSION}: train again"
+            ),
         ));
     }
     serde_json::from_value(value).map_err(|e| BundleError::file(path, e))
+}
+
+/// The attributes, if the manifest lists some; a version 1 has none.
+fn attributes(dir: &Path, manifest: &BundleManifest, items: usize) -> Result<Vec<Attribute>, BundleError> {
+    let path = dir.join(ATTRIBUTES_FILE);
+    match manifest.files.get(ATTRIBUTES_FILE) {
+        None => Ok(Vec::new()),
+        entry => {
+            verify(&path, entry)?;
+            Ok(read_attributes(&path, items)?)
+        }
+    }
 }
 
 fn verify(path: &Path, entry: Option<&FileEntry>) -> Result<(), BundleError> {

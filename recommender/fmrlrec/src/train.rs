@@ -93,6 +93,7 @@ pub(crate) fn train_on<B: TrainingBackend>(
     let Job { snapshot, config, output, .. } = *job;
     config.validate()?;
     let items = snapshot.items()?;
+    let attributes = snapshot.attributes()?;
     let held = LeaveOneOut::new(snapshot.sequences()?);
     check_sequences(&held, items.len())?;
     let features = load_features::<B>(snapshot, config, items.len() + 1, device)?;
@@ -140,7 +141,15 @@ pub(crate) fn train_on<B: TrainingBackend>(
     let curves = &run.progress.curves;
     write_bundle(
         output,
-        &BundleContents { config: &bundle_config, model: &best, table: &table, items: &items, report: &report, curves },
+        &BundleContents {
+            config: &bundle_config,
+            model: &best,
+            table: &table,
+            items: &items,
+            attributes: &attributes,
+            report: &report,
+            curves,
+        },
     )?;
     // The Bundle is there: the checkpoint has done its work. A failure to remove it harms nobody.
     let _ = std::fs::remove_file(&run.checkpoint);

@@ -73,6 +73,15 @@ impl Metadata {
         Ok(())
     }
 
+    /// Refuses what [`Metadata::items_where`] refuses, without looking for items.
+    ///
+    /// # Errors
+    /// As [`Metadata::items_where`].
+    pub fn check(&self, predicate: &Predicate) -> Result<(), RetrievalError> {
+        predicate.check()?;
+        self.check_columns(predicate)
+    }
+
     /// The items that satisfy a predicate; asked again, the same set without work.
     ///
     /// # Errors
@@ -109,6 +118,21 @@ impl Metadata {
                 inner.iter().try_fold(Bitset::empty(self.items), |set, next| set.or(&self.evaluate(next)?))
             }
             Predicate::Not(inner) => Ok(self.evaluate(inner)?.complement()),
+        }
+    }
+
+    fn check_columns(&self, predicate: &Predicate) -> Result<(), RetrievalError> {
+        match predicate {
+            Predicate::Equals { column, .. } | Predicate::OneOf { column, .. } => match self.columns.get(column) {
+                Some(Column::Text(_)) => Ok(()),
+                _ => Err(self.no_column(column, "text")),
+            },
+            Predicate::Range { column, .. } => match self.columns.get(column) {
+                Some(Column::Number(_)) => Ok(()),
+                _ => Err(self.no_column(column, "number")),
+            },
+            Predicate::All(inner) | Predicate::Any(inner) => inner.iter().try_for_each(|one| self.check_columns(one)),
+            Predicate::Not(inner) => self.check_columns(inner),
         }
     }
 

@@ -66,7 +66,7 @@ impl Scope {
     pub(crate) fn of(method: &Method, path: &str) -> Option<Scope> {
         let changes = [Method::PUT, Method::DELETE].contains(method);
         match path {
-            path if path.starts_with("/v1/items/") && changes => Some(Scope::Items),
+            path if changes && is_item(path) => Some(Scope::Items),
             "/v1/events" => Some(Scope::Events),
             "/v1/bundle" => None,
             path if path.starts_with("/v1/") => Some(Scope::Recommend),
@@ -83,6 +83,11 @@ impl Scope {
             Scope::Recommend | Scope::Events => None,
         }
     }
+}
+
+/// Whether a path is that of one item, and not of something under it.
+fn is_item(path: &str) -> bool {
+    path.strip_prefix("/v1/items/").is_some_and(|rest| !rest.contains('/'))
 }
 
 /// The key of a request, by its index in the config; the `observe` middleware puts it there.

@@ -7,9 +7,10 @@
 //!
 //! Limits: `limits.added_items` items, those that came first.
 
-use feature_store::{AddedItem, ItemContent, StoreError, UserStateStore};
+use crate::attributes;
+use feature_store::{AddedItem, AttributeValue, ItemContent, StoreError, UserStateStore};
 use fmrlrec::{Bundle, BundleError};
-use retrieval::{NestedTable, RetrievalError};
+use retrieval::{Metadata, NestedTable, RetrievalError};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +38,7 @@ pub(crate) struct Newcomer {
     changed: u64,
     /// `[D]`.
     vector: Vec<f32>,
+    attributes: BTreeMap<String, AttributeValue>,
 }
 
 /// Added items of one Bundle. Item `offset + 1 + i` is at place `i`.
@@ -48,6 +50,7 @@ pub(crate) struct Added {
     items: Vec<Arc<Newcomer>>,
     places: HashMap<String, usize>,
     tail: Option<NestedTable>,
+    metadata: Metadata,
     /// Changes of items that the Bundle cannot place; they are not tried again.
     left_out: HashSet<u64>,
 }
@@ -61,6 +64,7 @@ impl Added {
             items: Vec::new(),
             places: HashMap::new(),
             tail: None,
+            metadata: Metadata::new(0),
             left_out: HashSet::new(),
         }
     }
@@ -133,7 +137,13 @@ impl Added {
         };
         let state = store.item(&item.item_id)?;
         let title = state.as_ref().and_then(|state| state.title()).unwrap_or(&item.item_id).to_owned();
-        let newcomer = Arc::new(Newcomer { key: item.item_id.clone(), title, changed: item.changed, vector });
+        let newcomer = Arc::new(Newcomer {
+            key: item.item_id.clone(),
+            title,
+            changed: item.changed,
+            vector,
+            attributes: content.attributes().clone(),
+        });
         match self.places.get(&item.item_id) {
             Some(&place) => self.items[place] = newcomer,
             None => {
@@ -154,6 +164,7 @@ impl Added {
     }
 
     fn lay_out(&mut self, bundle: &Bundle) -> Result<(), AddedError> {
+        self.metadata = attributes::of_added(bundle.attributes(), self.items.iter().map(|item| &item.attributes))?;
         if self.items.is_empty() {
             return Ok(());
         }
@@ -178,6 +189,11 @@ impl Added {
     /// Their vectors, to search behind the Bundle's.
     pub(crate) fn tail(&self) -> Option<&NestedTable> {
         self.tail.as_ref()
+    }
+
+    /// What predicates on them are asked of.
+    pub(crate) fn metadata(&self) -> &Metadata {
+        &self.metadata
     }
 
     /// Id of a key.

@@ -6,6 +6,7 @@
 use crate::ServiceError;
 use crate::access::AccessConfig;
 use crate::tiers::{TierConfig, validate_tiers};
+use crate::tls::TlsConfig;
 use fmrlrec::BundleShape;
 use std::path::PathBuf;
 
@@ -38,6 +39,9 @@ const MAX_REQUESTS: usize = 1_000;
 pub struct ServiceConfig {
     /// Address and port to listen on, such as `127.0.0.1:8080`.
     pub bind: String,
+    /// TLS on that port; without it requests and answers are plain text.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
     /// Folder of the Bundle to serve.
     pub bundle: PathBuf,
     /// User state.

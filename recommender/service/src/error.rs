@@ -34,6 +34,14 @@ pub enum ServiceError {
         /// The live version.
         live: u64,
     },
+    /// The Bundle's search plans do not fit it.
+    #[error("bundle {bundle_id} cannot be served: {reason}; run `recommender tune` on it again")]
+    Plans {
+        /// The Bundle.
+        bundle_id: String,
+        /// What is wrong with them.
+        reason: String,
+    },
     /// Items that came after training cannot be taken in from the store.
     #[error("items added to the bundle: {reason}")]
     AddedItems {

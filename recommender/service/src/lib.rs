@@ -13,16 +13,20 @@
 
 mod access;
 mod added;
+mod attributes;
 mod clock;
 mod compute;
 mod config;
+mod cursor;
 mod error;
+mod filter;
 mod hidden;
 mod json_body;
 mod kept;
 mod lookup;
 mod metrics;
 mod observe;
+mod plans;
 mod problem;
 mod recent;
 mod request_id;
@@ -33,6 +37,9 @@ mod serving;
 mod stream;
 mod swap;
 mod tiers;
+mod tls;
+mod trace_context;
+mod tuning;
 mod users;
 mod view;
 
@@ -43,4 +50,6 @@ pub use error::ServiceError;
 pub use routes::openapi_json;
 pub use server::{Surroundings, run, run_in, run_with_clock};
 pub use stream::{Awaited, EventPlace, EventStream, PutError, StreamStatus};
-pub use tiers::TierConfig;
+pub use tiers::{SearchMode, TierConfig};
+pub use tls::TlsConfig;
+pub use tuning::{TuneError, TuneRequest, tune_bundle};

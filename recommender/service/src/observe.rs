@@ -1,16 +1,18 @@
-//! The one middleware: request id, API key, time limit, metrics, log line, and the promise that every error
+//! The one middleware: request id, trace, API key, time limit, metrics, log line, and the promise that every error
 //! leaves as a problem document.
 
 use crate::metrics::Labels;
 use crate::problem::Problem;
 use crate::request_id::{REQUEST_ID_HEADER, RequestId};
 use crate::serving::Serving;
+use crate::trace_context::{TRACEPARENT, TraceContext};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{StatusCode, header::HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, ResponseError, web};
 use std::time::{Duration, Instant};
+use tracing::Instrument as _;
 
 /// Longest admin call: loading a large Bundle takes a while.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(600);
@@ -24,6 +26,24 @@ pub(crate) async fn observe(
     let begun = Instant::now();
     let id = RequestId::from_headers(request.headers());
     request.extensions_mut().insert(id.clone());
+    let trace = TraceContext::from_headers(request.headers());
+    // Everything that is logged while the request is handled names its trace and id.
+    let span = tracing::info_span!("request", trace_id = trace.trace_id(), request_id = %id.0);
+    let answer = handled(serving, request, next, id, begun).instrument(span).await;
+    let mut answer = answer.map_err(|error| problem_of(&error).with_trace(&trace))?;
+    if let Ok(value) = HeaderValue::from_str(&trace.header()) {
+        answer.headers_mut().insert(TRACEPARENT, value);
+    }
+    Ok(answer)
+}
+
+async fn handled(
+    serving: web::Data<Serving>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+    id: RequestId,
+    begun: Instant,
+) -> Result<ServiceResponse<BoxBody>, Error> {
     // Counts down when dropped, also when the client goes away in the middle.
     let _in_flight = InFlight::new(&serving);
     let caller = match serving.access.check(request.method(), request.path(), request.headers()) {

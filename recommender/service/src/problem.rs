@@ -4,6 +4,7 @@
 use crate::ServiceError;
 use crate::added::AddedError;
 use crate::request_id::REQUEST_ID_HEADER;
+use crate::trace_context::{TRACEPARENT, TraceContext};
 use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
@@ -29,6 +30,8 @@ pub(crate) struct Problem {
     retry_after_s: Option<u64>,
     /// Known only to the middleware, which fills it in.
     request_id: Option<String>,
+    /// As the request id.
+    trace: Option<TraceContext>,
 }
 
 /// The document as sent.
@@ -53,7 +56,7 @@ pub(crate) struct ProblemDocument {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
-        Problem { status, detail: detail.into(), allow: None, retry_after_s: None, request_id: None }
+        Problem { status, detail: detail.into(), allow: None, retry_after_s: None, request_id: None, trace: None }
     }
 
     /// 400.
@@ -122,6 +125,11 @@ impl Problem {
         }
     }
 
+    pub(crate) fn with_trace(mut self, trace: &TraceContext) -> Problem {
+        self.trace = Some(*trace);
+        self
+    }
+
     pub(crate) fn with_request_id(mut self, id: &str) -> Problem {
         self.request_id = Some(id.to_string());
         self
@@ -149,6 +157,9 @@ impl ResponseError for Problem {
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "ApiKey header=\"x-api-key\""));
+        }
+        if let Some(trace) = &self.trace {
+            response.insert_header((TRACEPARENT, trace.header()));
         }
         if let Some(id) = &self.request_id {
             response.insert_header((REQUEST_ID_HEADER, id.as_str()));
@@ -201,6 +212,10 @@ impl From<RetrievalError> for Problem {
     fn from(error: RetrievalError) -> Problem {
         match error {
             RetrievalError::Untrained { .. } | RetrievalError::K { .. } => Problem::bad_request(error.to_string()),
+            RetrievalError::Column { .. } | RetrievalError::Predicate { .. } | RetrievalError::Bound { .. } => {
+                Problem::bad_request(format!("filter: {error}"))
+            }
+            // What is left names no field of a request: vectors and sets that the service made itself.
             failure => Problem::internal(failure),
         }
     }

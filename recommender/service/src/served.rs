@@ -2,10 +2,12 @@
 
 use crate::ServiceError;
 use crate::added::{Added, AddedError};
+use crate::attributes;
+use crate::plans::Plans;
 use crate::view::View;
 use feature_store::UserStateStore;
 use fmrlrec::Bundle;
-use retrieval::NestedTable;
+use retrieval::{Metadata, NestedTable};
 use sha2::{Digest as _, Sha256};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -13,13 +15,17 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Tells two loads of one folder apart.
 static NEXT_GENERATION: AtomicU64 = AtomicU64::new(1);
+/// Threads that make the indexes of search plans: the others go on serving.
+const INDEX_THREADS: usize = 1;
 /// Weight of the newest batch in the mean cost: about the last 20 batches count.
 const NEWEST: f32 = 0.05;
 
 /// One Bundle, its item table laid out, and what a request costs at each of its dims.
 pub(crate) struct ServedBundle {
     pub(crate) bundle: Bundle,
-    table: NestedTable,
+    table: Arc<NestedTable>,
+    plans: Plans,
+    metadata: Metadata,
     added: RwLock<Arc<Added>>,
     /// The store's generation of items that `added` was made from. Held while the next is made.
     refreshed: Mutex<Option<u64>>,
@@ -37,17 +43,40 @@ impl ServedBundle {
     /// # Errors
     /// The item table cannot be served.
     pub(crate) fn new(bundle: Bundle, folder: PathBuf) -> Result<ServedBundle, ServiceError> {
-        let table = NestedTable::new(bundle.item_table(), bundle.dims())
-            .map_err(|source| ServiceError::Table { bundle_id: bundle.id().to_string(), source })?;
+        let refused = |source| ServiceError::Table { bundle_id: bundle.id().to_string(), source };
+        let table = Arc::new(NestedTable::new(bundle.item_table(), bundle.dims()).map_err(refused)?);
+        let metadata = attributes::of_bundle(bundle.attributes(), bundle.items().len()).map_err(refused)?;
         let generation = NEXT_GENERATION.fetch_add(1, Ordering::Relaxed);
         let costs_us = bundle.dims().iter().map(|_| AtomicU32::new(0)).collect();
+        let plans = Plans::new(bundle.search_plans(), &table, INDEX_THREADS)
+            .map_err(|reason| ServiceError::Plans { bundle_id: bundle.id().to_string(), reason })?;
         let added = RwLock::new(Arc::new(Added::none(&bundle)));
-        Ok(ServedBundle { bundle, table, added, refreshed: Mutex::new(None), generation, folder, costs_us })
+        Ok(ServedBundle {
+            bundle,
+            table,
+            plans,
+            metadata,
+            added,
+            refreshed: Mutex::new(None),
+            generation,
+            folder,
+            costs_us,
+        })
     }
 
     /// The Bundle's own item table.
-    pub(crate) fn table(&self) -> &NestedTable {
+    pub(crate) fn own_table(&self) -> &NestedTable {
         &self.table
+    }
+
+    /// How `recommender tune` would search the table.
+    pub(crate) fn plans(&self) -> &Plans {
+        &self.plans
+    }
+
+    /// What predicates on the Bundle's own items are asked of.
+    pub(crate) fn metadata(&self) -> &Metadata {
+        &self.metadata
     }
 
     /// What a request that begins now sees.

@@ -9,6 +9,7 @@ use crate::problem::Problem;
 use crate::routes;
 use crate::serving::Serving;
 use crate::stream::EventStream;
+use crate::tls;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use feature_store::UserStateStore;
@@ -106,18 +107,22 @@ async fn watch(serving: &web::Data<Serving>) {
     let mut ticks = tokio::time::interval(TICK);
     // After a pause, one look is as good as many.
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut refresh: Option<tokio::task::JoinHandle<()>> = None;
     loop {
         for _ in 0..ITEMS_TICKS {
             ticks.tick().await;
             serving.tick();
         }
+        // Not awaited: the disk must not hold up the tiers. One at a time, however long it takes.
+        if refresh.as_ref().is_some_and(|running| !running.is_finished()) {
+            continue;
+        }
         let shared = serving.clone();
-        // Not awaited: the disk must not hold up the tiers. A second one waits for the first.
-        tokio::task::spawn_blocking(move || {
+        refresh = Some(tokio::task::spawn_blocking(move || {
             if let Err(error) = shared.refresh_added() {
                 tracing::error!(%error, "items of the store cannot be taken in");
             }
-        });
+        }));
     }
 }
 
@@ -143,6 +148,7 @@ fn start(
     let served = serving.bundle.current();
     let (bundle_id, dims) = (served.bundle.id(), served.bundle.dims());
     tracing::info!(%address, bundle_id, items = served.view().items(), ?dims, "serving");
+    let tls = config.tls.as_ref().map(tls::server_config).transpose()?;
     let (serving, limits) = (serving.clone(), config.limits.clone());
     let app = move || {
         App::new()
@@ -157,8 +163,11 @@ fn start(
         .max_connections(config.server.max_connections)
         .client_request_timeout(Duration::from_secs(config.server.request_timeout_s))
         .shutdown_timeout(config.server.shutdown_timeout_s)
-        .disable_signals()
-        .listen(listener)?;
+        .disable_signals();
+    let server = match tls {
+        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+        None => server.listen(listener)?,
+    };
     Ok(server.run())
 }
 

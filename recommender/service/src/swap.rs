@@ -7,6 +7,7 @@ use crate::problem::Problem;
 use crate::recent::Asked;
 use crate::served::{ServedBundle, Trial};
 use crate::serving::Serving;
+use crate::tiers::SearchMode;
 use crate::users::UserEntry;
 use crate::view::View;
 use actix_web::web;
@@ -202,14 +203,15 @@ fn first_items(serving: &Serving, view: &View, asked: &Asked) -> Result<Vec<Stri
         Asked::Inline(keys) => keys.clone(),
         Asked::User(user) => serving.store.history_keys(user)?,
     };
-    let entry = UserEntry::inline(view, dim, view.bundle.blocks(), keys.iter().map(String::as_str))?;
+    let entry = UserEntry::inline(view, dim, view.bundle.blocks(), &keys)?;
     let search = Search {
         query: Query::Vector(entry.vector(dim)),
         k: COMPARED.min(view.items()),
         hidden: [entry.seen(), &[], &[]],
         only: None,
+        filter: None,
     };
-    let mut found = top_k_batch(view, &[search]);
+    let mut found = top_k_batch(view, SearchMode::Exact, &[search]);
     let items = found.pop().ok_or_else(|| Problem::internal("a search gave no result"))??;
     Ok(items.iter().filter_map(|item| view.item(item.id)).map(|item| item.key.to_string()).collect())
 }

@@ -17,8 +17,15 @@ use crate::view::View;
 use feature_store::{Applied, Event, NewestEntries, Revision, StoreError, UserStateStore};
 use fmrlrec::UserState;
 use quick_cache::{Equivalent, Weighter, sync::Cache};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Version of a history: a hash of its revision, or of its keys if it came with a request. Always keyed
+/// alike, so that a cursor outlives a restart; who makes two histories collide spoils an answer of his own.
+fn version_of(history: &impl Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(history)
+}
 
 /// Bytes of an entry beside its vectors and lists, about: keys, pointers, the cache's own links.
 const ENTRY_BYTES: usize = 256;
@@ -26,6 +33,8 @@ const ENTRY_BYTES: usize = 256;
 /// What is known of a user at one revision of the history.
 #[derive(Clone)]
 pub(crate) struct UserEntry {
+    /// Tells histories apart: what a page's cursor names.
+    pub(crate) version: u64,
     /// None for a user without a history, and for a history that came with a request.
     revision: Option<Revision>,
     kept: Kept,
@@ -80,14 +89,10 @@ impl UserEntry {
     }
 
     /// An entry of a history that came with a request, all of it, oldest first. Runs the model.
-    pub(crate) fn inline<'a>(
-        view: &View,
-        dim: usize,
-        depth: usize,
-        keys: impl ExactSizeIterator<Item = &'a str>,
-    ) -> Result<UserEntry, Problem> {
-        let total = keys.len() as u64;
-        UserEntry::fold(view, (dim, depth), None, Kept::of(|key| view.id(key), keys, total))
+    pub(crate) fn inline(view: &View, dim: usize, depth: usize, keys: &[String]) -> Result<UserEntry, Problem> {
+        let kept = Kept::of(|key| view.id(key), keys.iter().map(String::as_str), keys.len() as u64);
+        let entry = UserEntry::fold(view, (dim, depth), None, kept)?;
+        Ok(UserEntry { version: version_of(&keys), ..entry })
     }
 
     fn fold(
@@ -100,7 +105,7 @@ impl UserEntry {
         let read = kept.window(max_len);
         let state = view.fold(&read, dim, depth)?;
         let (start, added) = (kept.window_start(max_len), marks(&kept, view));
-        Ok(UserEntry { revision, start, history_len: read.len(), kept, added, state })
+        Ok(UserEntry { version: version_of(&revision), revision, start, history_len: read.len(), kept, added, state })
     }
 
     /// Whether it would come out the same among the items of a view: what it used of the added ones is as
@@ -126,6 +131,7 @@ impl UserEntry {
         }
         let (max_len, mut entry) = (view.bundle.max_history(), self.clone());
         entry.revision = Some(newest.revision);
+        entry.version = version_of(&entry.revision);
         let mut known = Vec::with_capacity(new);
         for added in &newest.entries[newest.entries.len() - new..] {
             known.extend(entry.kept.push(|key| view.id(key), &added.item_id, most));

@@ -5,7 +5,7 @@ use crate::added::Added;
 use crate::problem::Problem;
 use crate::served::ServedBundle;
 use fmrlrec::UserState;
-use retrieval::Tailed;
+use retrieval::{Bitset, Predicate, Tailed};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -23,6 +23,22 @@ pub(crate) struct ItemRef<'a> {
     pub(crate) title: &'a str,
     /// Whether it came after training.
     pub(crate) added: bool,
+}
+
+/// Items that a predicate lets through.
+pub(crate) struct Allowed {
+    pub(crate) own: Arc<Bitset>,
+    pub(crate) added: Arc<Bitset>,
+}
+
+impl Allowed {
+    /// Whether an id of the view is among them.
+    pub(crate) fn contains(&self, id: u32) -> bool {
+        match id.checked_sub(self.own.items() as u32 + 1) {
+            None => self.own.contains(id),
+            Some(place) => self.added.contains(place + 1),
+        }
+    }
 }
 
 impl Deref for View {
@@ -69,7 +85,22 @@ impl View {
     /// # Errors
     /// Never in practice: both have the Bundle's dims.
     pub(crate) fn table(&self) -> Result<Tailed<'_>, Problem> {
-        Ok(Tailed::new(self.served.table(), self.added.tail())?)
+        Ok(Tailed::new(self.served.own_table(), self.added.tail())?)
+    }
+
+    /// The items that satisfy a predicate: the Bundle's own by id, the added ones by place from 1. Asked
+    /// again, it costs a look-up.
+    ///
+    /// # Errors
+    /// 400: a column does not exist or is of the other type, or the predicate is too large.
+    pub(crate) fn items_where(&self, predicate: &Predicate) -> Result<Allowed, Problem> {
+        let own = self.metadata().items_where(predicate)?;
+        // Without added items the columns are not there either.
+        let added = match self.added.len() {
+            0 => Arc::new(Bitset::empty(0)),
+            _ => self.added.metadata().items_where(predicate)?,
+        };
+        Ok(Allowed { own, added })
     }
 
     /// The state after a history of ids that [`View::id`] gave, oldest first, through `depth` blocks.

@@ -2,8 +2,8 @@
 
 use crate::program::{refuse_usage, run, succeed};
 
-const VERBS: [&str; 8] =
-    ["build", "train", "evaluate", "serve", "ingest", "export-interactions", "demo", "completions"];
+const VERBS: [&str; 9] =
+    ["build", "train", "evaluate", "tune", "serve", "ingest", "export-interactions", "demo", "completions"];
 
 #[test]
 fn the_manual_names_the_flow_the_verbs_and_the_exit_codes() {

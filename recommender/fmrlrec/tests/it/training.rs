@@ -28,6 +28,7 @@ pub(crate) fn snapshot(dir: &Path, change: impl FnOnce(&mut SnapshotContents)) -
             })
             .collect(),
         features: vec![one_hot("text"), one_hot("image")],
+        attributes: Vec::new(),
         sources: Vec::new(),
         config: serde_json::Value::Null,
         notes: Default::default(),

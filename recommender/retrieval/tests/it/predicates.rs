@@ -43,6 +43,7 @@ fn select() {
 fn refuse() {
     let check = |predicate: Predicate, expect: &str| {
         let error = films().items_where(&predicate).unwrap_err().to_string();
+        assert_eq!(films().check(&predicate).unwrap_err().to_string(), error);
         assert!(error.contains(expect), "{error:?} lacks {expect:?}");
     };
     check(Predicate::Equals { column: "year".into(), value: "1994".into() }, r#"text columns are ["genre"]"#);

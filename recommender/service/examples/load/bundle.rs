@@ -49,6 +49,7 @@ fn contents(items: usize) -> SnapshotContents {
         items: (1..=items).map(item).collect(),
         interactions,
         features: vec![features(items, &mut random)],
+        attributes: Vec::new(),
         sources: Vec::new(),
         config: serde_json::Value::Null,
         notes: Default::default(),

@@ -4,8 +4,10 @@ use crate::compute::diversify::{diversify, pool};
 use crate::compute::explain::explain;
 use crate::compute::job::{Ask, Job, Ranked, Source};
 use crate::compute::search::{Query, Search, top_k_batch};
+use crate::cursor::expired;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
+use crate::tiers::SearchMode;
 use crate::users::{Made, UserEntry, UserStates};
 use crate::view::View;
 use retrieval::Scored;
@@ -30,7 +32,10 @@ pub(crate) fn run(jobs: &mut Vec<Job>, users: &UserStates, metrics: &Metrics) {
         if job.answer.is_closed() {
             continue;
         }
-        let dim = job.tier.dim_now(job.view.dims(), job.ask.dim);
+        let dim = match &job.ask.page {
+            Some(page) => page.dim,
+            None => job.tier.dim_now(job.view.dims(), job.ask.dim),
+        };
         let depth = job.tier.depth_in(&job.view);
         match user_of(&job.ask, &job.view, (dim, depth), users, metrics) {
             Ok(user) => ready.push(Ready { job, dim, user }),
@@ -74,12 +79,15 @@ fn user_of(
             (found.entry, outcome)
         }
         Source::Inline(keys) => {
-            let entry = UserEntry::inline(view, dim, depth, keys.iter().map(String::as_str))?;
+            let entry = UserEntry::inline(view, dim, depth, keys)?;
             metrics.model_items.inc_by(entry.history_len.max(1) as u64);
             (Arc::new(entry), "inline")
         }
     };
     metrics.user_vectors.with_label_values(&[outcome]).inc();
+    if ask.page.is_some_and(|page| page.history != entry.version) {
+        return Err(expired("the history has changed since"));
+    }
     Ok(Some(entry))
 }
 
@@ -92,9 +100,7 @@ fn answer(group: Vec<Ready>, users: &UserStates, prepare_us: f32) {
         Ok(hidden) => hidden,
         Err(problem) => return refuse(group, &problem),
     };
-    let searches: Vec<Search<'_>> = group.iter().map(|ready| search(ready, &hidden)).collect();
-    let found = top_k_batch(&view, &searches);
-    drop(searches);
+    let found = find(&group, &view, &hidden);
     view.record_cost(dim, prepare_us + begun.elapsed().as_secs_f32() * 1e6 / group.len() as f32);
     let mut found: Vec<(Ready, Result<Vec<Scored>, Problem>)> = group.into_iter().zip(found).collect();
     // What takes longer goes last, so that the others do not wait for it.
@@ -105,6 +111,25 @@ fn answer(group: Vec<Ready>, users: &UserStates, prepare_us: f32) {
         // An error means that the client went away in the meantime.
         let _ = ready.job.answer.send(ranked);
     }
+}
+
+/// One search for all whose filter can be answered.
+fn find(group: &[Ready], view: &View, hidden: &[u32]) -> Vec<Result<Vec<Scored>, Problem>> {
+    let mut wrong = Vec::new();
+    let mut searches = Vec::with_capacity(group.len());
+    for ready in group {
+        match search(ready, view, hidden) {
+            Ok(search) => {
+                searches.push(search);
+                wrong.push(None);
+            }
+            Err(problem) => wrong.push(Some(problem)),
+        }
+    }
+    let mode = group.first().map_or(SearchMode::Exact, searched);
+    let mut found = top_k_batch(view, mode, &searches).into_iter();
+    let lacking = || Err(Problem::internal("a batch gave too few results"));
+    wrong.into_iter().map(|wrong| wrong.map_or_else(|| found.next().unwrap_or_else(lacking), Err)).collect()
 }
 
 /// The same problem for all.
@@ -118,6 +143,8 @@ fn refuse(group: Vec<Ready>, problem: &Problem) {
 fn finish(ready: &Ready, mut items: Vec<Scored>) -> Result<Ranked, Problem> {
     let Ready { job, dim, user } = ready;
     let (ask, view) = (&job.ask, &job.view);
+    let approximate = searched(ready) == SearchMode::Tuned && view.plans().may_miss(*dim, search_k(ask));
+    items.drain(..ask.page.map_or(0, |page| page.offset).min(items.len()));
     if ask.diversity > 0.0 {
         items = diversify(&view.table()?, *dim, items, ask.k, ask.diversity)?;
     }
@@ -132,10 +159,30 @@ fn finish(ready: &Ready, mut items: Vec<Scored>) -> Result<Ranked, Problem> {
     };
     let unknown = user.as_ref().map_or_else(Vec::new, |user| user.unknown());
     let history_len = user.as_ref().map_or(0, |user| user.history_len);
-    Ok(Ranked { items, dim: *dim, unknown, history_len, because })
+    let history = user.as_ref().map_or(0, |user| user.version);
+    Ok(Ranked { items, dim: *dim, unknown, history_len, because, history, approximate })
 }
 
-fn search<'a>(ready: &'a Ready, gone: &'a [u32]) -> Search<'a> {
+/// A hidden item is not there: not for those who ask what is like it either.
+fn hidden(view: &View, id: u32) -> Problem {
+    let key = view.item(id).map_or("", |item| item.key);
+    Problem::not_found(format!("item {key:?} is hidden; putting it shows it again"))
+}
+
+/// How the tier of a job searches.
+fn searched(ready: &Ready) -> SearchMode {
+    ready.job.tier.config.search
+}
+
+/// Items to search for: candidates where the answer must be diverse, those of earlier pages too.
+fn search_k(ask: &Ask) -> usize {
+    match ask.diversity > 0.0 {
+        true => pool(ask.k),
+        false => ask.k + ask.page.map_or(0, |page| page.offset),
+    }
+}
+
+fn search<'a>(ready: &'a Ready, view: &View, gone: &'a [u32]) -> Result<Search<'a>, Problem> {
     let ask = &ready.job.ask;
     let seen: &[u32] = match &ready.user {
         Some(user) if !ask.include_seen => user.seen(),
@@ -143,9 +190,11 @@ fn search<'a>(ready: &'a Ready, gone: &'a [u32]) -> Search<'a> {
     };
     let query = match (&ready.user, &ask.source) {
         (Some(user), _) => Query::Vector(user.vector(ready.dim)),
+        (None, Source::Item(id)) if gone.binary_search(id).is_ok() => return Err(hidden(view, *id)),
         (None, Source::Item(id)) => Query::Item { id: *id, dim: ready.dim },
         (None, _) => unreachable!("user_of gives an entry for every source but an item"),
     };
-    let k = if ask.diversity > 0.0 { pool(ask.k) } else { ask.k };
-    Search { query, k, hidden: [&ask.exclude, seen, gone], only: ask.only.as_deref() }
+    let k = search_k(ask);
+    let filter = ask.filter.as_ref().map(|filter| view.items_where(filter)).transpose()?;
+    Ok(Search { query, k, hidden: [&ask.exclude, seen, gone], only: ask.only.as_deref(), filter })
 }

@@ -3,7 +3,7 @@
 use crate::problem::Problem;
 use crate::tiers::Tier;
 use crate::view::View;
-use retrieval::Scored;
+use retrieval::{Predicate, Scored};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -28,12 +28,27 @@ pub(crate) struct Ask {
     pub(crate) exclude: Vec<u32>,
     /// If there, only these ids; ascending.
     pub(crate) only: Option<Vec<u32>>,
+    /// If there, only items whose attributes satisfy it.
+    pub(crate) filter: Option<Predicate>,
     /// Whether items of the history may come back.
     pub(crate) include_seen: bool,
     /// 0 for the best items, up to 1 for different ones.
     pub(crate) diversity: f32,
     /// Whether to name the history items behind each result.
     pub(crate) explain: bool,
+    /// For a page after the first.
+    pub(crate) page: Option<Page>,
+}
+
+/// A page after the first: what the pages before fixed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Page {
+    /// Dim of the first page, whatever the load is now.
+    pub(crate) dim: usize,
+    /// Items on the pages before.
+    pub(crate) offset: usize,
+    /// Version of the history that they were ranked for.
+    pub(crate) history: u64,
 }
 
 /// A question on its way.
@@ -57,4 +72,8 @@ pub(crate) struct Ranked {
     pub(crate) history_len: usize,
     /// For each item, history items that pushed it and by how much; empty unless asked for.
     pub(crate) because: Vec<Vec<(u32, f32)>>,
+    /// Version of the history.
+    pub(crate) history: u64,
+    /// Whether items were found by a plan that can miss some.
+    pub(crate) approximate: bool,
 }

@@ -10,6 +10,6 @@ mod pool;
 mod queue;
 mod search;
 
-pub(crate) use job::{Ask, Job, Ranked, Source};
+pub(crate) use job::{Ask, Job, Page, Ranked, Source};
 pub(crate) use pool::{Pool, PoolSizes, TICK};
 pub(crate) use search::{Query, Search, top_k_batch};

@@ -2,7 +2,8 @@
 //! nothing else in the service knows how items are found.
 
 use crate::problem::Problem;
-use crate::view::View;
+use crate::tiers::SearchMode;
+use crate::view::{Allowed, View};
 use retrieval::{Bitset, Filter, MAX_WITHOUT, RetrievalError, Scored, TailedFilter};
 
 /// Where items are looked for.
@@ -26,6 +27,8 @@ pub(crate) struct Search<'a> {
     pub(crate) hidden: [&'a [u32]; 3],
     /// If there, only these ids may come back; ascending.
     pub(crate) only: Option<&'a [u32]>,
+    /// If there, only these items may come back.
+    pub(crate) filter: Option<Allowed>,
 }
 
 /// What a [`Search`] forbids of one of the two tables, in the form that the scan reads.
@@ -54,7 +57,9 @@ impl Part {
 impl Search<'_> {
     fn allows(&self, id: u32) -> bool {
         let within = |list: &[u32]| list.binary_search(&id).is_ok();
-        !self.hidden.iter().any(|list| within(list)) && self.only.is_none_or(within)
+        !self.hidden.iter().any(|list| within(list))
+            && self.only.is_none_or(within)
+            && self.filter.as_ref().is_none_or(|filter| filter.contains(id))
     }
 
     /// Short lists stay lists, which are asked for few rows; long ones become sets of bits.
@@ -71,12 +76,15 @@ impl Search<'_> {
 }
 
 impl Forbidden {
-    fn filter(&self) -> Filter<'_> {
+    fn filter<'a>(&'a self, predicate: Option<&'a Bitset>) -> Filter<'a> {
         let mut filter = Filter::all().without(&self.without);
         if let Some(set) = &self.deny {
             filter = filter.deny(set);
         }
         if let Some(set) = &self.allow {
+            filter = filter.allow(set);
+        }
+        if let Some(set) = predicate {
             filter = filter.allow(set);
         }
         filter
@@ -85,7 +93,7 @@ impl Forbidden {
 
 /// Answers every search of a batch, in order; all are at one dim. Searches by vector are one matrix
 /// product with the item table; those by item are rare and go one by one.
-pub(crate) fn top_k_batch(view: &View, searches: &[Search<'_>]) -> Vec<Result<Vec<Scored>, Problem>> {
+pub(crate) fn top_k_batch(view: &View, mode: SearchMode, searches: &[Search<'_>]) -> Vec<Result<Vec<Scored>, Problem>> {
     let vectors: Vec<(&Search<'_>, &[f32])> = searches
         .iter()
         .filter_map(|search| match search.query {
@@ -93,7 +101,7 @@ pub(crate) fn top_k_batch(view: &View, searches: &[Search<'_>]) -> Vec<Result<Ve
             Query::Item { .. } => None,
         })
         .collect();
-    let mut by_vector = match batch(view, &vectors) {
+    let mut by_vector = match batch(view, mode, &vectors) {
         Ok(found) => found.into_iter(),
         // What is wrong with a batch (a value that is not finite) is found again one by one, and named.
         Err(_) => return searches.iter().map(|search| one(view, search)).collect(),
@@ -105,7 +113,7 @@ pub(crate) fn top_k_batch(view: &View, searches: &[Search<'_>]) -> Vec<Result<Ve
     searches.iter().map(answer).collect()
 }
 
-fn batch(view: &View, searches: &[(&Search<'_>, &[f32])]) -> Result<Vec<Vec<Scored>>, Problem> {
+fn batch(view: &View, mode: SearchMode, searches: &[(&Search<'_>, &[f32])]) -> Result<Vec<Vec<Scored>>, Problem> {
     let Some((_, first)) = searches.first() else { return Ok(Vec::new()) };
     let dim = first.len();
     let own = Part { start: 0, items: view.table()?.items() - view.added().len() };
@@ -113,15 +121,37 @@ fn batch(view: &View, searches: &[(&Search<'_>, &[f32])]) -> Result<Vec<Vec<Scor
     let each = |part: Part| searches.iter().map(move |(search, _)| search.forbidden(part));
     let of_own: Vec<Forbidden> = each(own).collect::<Result<_, _>>()?;
     let of_tail: Vec<Forbidden> = each(tail).collect::<Result<_, _>>()?;
-    let filters = of_own.iter().zip(&of_tail);
-    let filters: Vec<TailedFilter<'_>> =
-        filters.map(|(own, tail)| TailedFilter { table: own.filter(), tail: tail.filter() }).collect();
+    let filters = searches.iter().zip(of_own.iter().zip(&of_tail)).map(|((search, _), (own, tail))| {
+        let (in_own, in_tail) = search.filter.as_ref().map(|filter| (&*filter.own, &*filter.added)).unzip();
+        TailedFilter { table: own.filter(in_own), tail: tail.filter(in_tail) }
+    });
+    let filters: Vec<TailedFilter<'_>> = filters.collect();
     let queries: Vec<f32> = searches.iter().flat_map(|(_, vector)| vector.iter().copied()).collect();
     // One k for all, the largest; who asked for fewer gets the first of them.
     let k = searches.iter().map(|(search, _)| search.k).max().unwrap_or(1);
-    let mut found = view.table()?.top_k_batch(&queries, dim, k, &filters, 1)?;
+    let mut found = match mode {
+        SearchMode::Exact => view.table()?.top_k_batch(&queries, dim, k, &filters, 1)?,
+        SearchMode::Tuned => tuned(view, &queries, dim, k, &filters)?,
+    };
     found.iter_mut().zip(searches).for_each(|(items, (search, _))| items.truncate(search.k));
     Ok(found)
+}
+
+/// By the plan of the dim, if the Bundle has one, query by query; what was added is searched exactly.
+fn tuned(
+    view: &View,
+    queries: &[f32],
+    dim: usize,
+    k: usize,
+    filters: &[TailedFilter<'_>],
+) -> Result<Vec<Vec<Scored>>, Problem> {
+    let by_plan =
+        |(query, filter): (&[f32], &TailedFilter<'_>)| view.plans().search(view.own_table(), query, k, &filter.table);
+    let found: Option<Result<Vec<_>, _>> = queries.chunks_exact(dim).zip(filters).map(by_plan).collect();
+    match found {
+        Some(found) => Ok(view.table()?.with_tail(found?, queries, dim, k, filters, 1)?),
+        None => Ok(view.table()?.top_k_batch(queries, dim, k, filters, 1)?),
+    }
 }
 
 fn one(view: &View, search: &Search<'_>) -> Result<Vec<Scored>, Problem> {

@@ -1,5 +1,6 @@
 //! `GET /v1/bundle`: what is served, and how good it is at each dim.
 
+use crate::attributes;
 use crate::request_id::RequestId;
 use crate::serving::Serving;
 use crate::tiers::Tier;
@@ -19,6 +20,10 @@ pub(crate) struct BundleResponse {
     items: usize,
     /// Items that came after training.
     added_items: usize,
+    /// Dims that `recommender tune` chose a search for other than exact: tiers with `search = "tuned"` use it.
+    tuned_dims: Vec<usize>,
+    /// What recommendations can be filtered by.
+    attributes: Vec<AttributeInfo>,
     /// Newest items of a history that the model reads.
     max_history: usize,
     /// The tiers; who gets one is not told.
@@ -27,6 +32,14 @@ pub(crate) struct BundleResponse {
     quality: Vec<QualityInfo>,
     /// As in the `x-request-id` header.
     request_id: String,
+}
+
+/// An attribute of items.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct AttributeInfo {
+    name: String,
+    /// `text` or `number`.
+    kind: &'static str,
 }
 
 /// A tier.
@@ -61,12 +74,18 @@ pub(crate) async fn describe(serving: web::Data<Serving>, id: RequestId) -> web:
         default: tier.config.default,
         dim_now: tier.dim_now(bundle.dims(), tier.config.dim),
     };
+    let attribute = |attribute: &feature_store::Attribute| AttributeInfo {
+        name: attribute.name.clone(),
+        kind: attributes::kind(attribute),
+    };
     let quality = bundle.report().dims.iter().map(|at| QualityInfo { dim: at.dim, metrics: at.metrics.clone() });
     web::Json(BundleResponse {
         bundle_id: bundle.id().to_string(),
         dims: bundle.dims().to_vec(),
         items: bundle.items().len(),
         added_items: view.added().len(),
+        tuned_dims: view.plans().dims().collect(),
+        attributes: bundle.attributes().iter().map(attribute).collect(),
         max_history: bundle.max_history(),
         tiers: table.tiers().iter().map(tier).collect(),
         quality: quality.collect(),

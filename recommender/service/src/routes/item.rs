@@ -1,5 +1,6 @@
 //! `/v1/items/{id}`: one item; adding one that came after training, and taking one away.
 
+use crate::attributes;
 use crate::json_body::JsonBody;
 use crate::lookup::check_key;
 use crate::problem::{Problem, ProblemDocument};
@@ -8,7 +9,7 @@ use crate::serving::{Serving, blocking};
 use crate::view::View;
 use actix_web::http::StatusCode;
 use actix_web::web;
-use feature_store::{ItemContent, MAX_TITLE_BYTES, NewItem};
+use feature_store::{AttributeValue, ItemContent, MAX_TITLE_BYTES, NewItem};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -22,6 +23,11 @@ pub(crate) struct ItemRequest {
     /// A vector for each feature that the Bundle was trained on, by name, from the encoder that made the
     /// training's features. One that is absent counts as zeros, as in training.
     features: BTreeMap<String, Vec<f32>>,
+    /// What filters know of it, by attribute: a number, a text, or a list of texts. `/v1/bundle` lists the
+    /// attributes.
+    #[serde(default)]
+    #[schema(value_type = Object, example = json!({"genre": ["Drama"], "year": 2024}))]
+    attributes: BTreeMap<String, AttributeValue>,
 }
 
 /// An item.
@@ -33,8 +39,6 @@ pub(crate) struct ItemResponse {
     title: String,
     /// Whether it came after training; such an item has no learned embedding of its own.
     added: bool,
-    /// Whether it is kept from being recommended.
-    hidden: bool,
     /// As in the `x-request-id` header.
     request_id: String,
 }
@@ -79,7 +83,7 @@ pub(crate) struct ItemDeleted {
         (status = 400, description = "No key", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, description = "The API key lacks the scope", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "The item is unknown", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "The item is unknown or hidden", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "Busy or late; try again", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
@@ -93,10 +97,12 @@ pub(crate) async fn show(
     let work = move |serving: &Serving| {
         let view = serving.bundle.view();
         let item = view.id(&key).ok_or_else(|| unknown(&key))?;
-        let hidden = serving.store.hidden(&view)?.binary_search(&item).is_ok();
+        if serving.store.hidden(&view)?.binary_search(&item).is_ok() {
+            return Err(Problem::not_found(format!("item {key:?} is hidden; putting it shows it again")));
+        }
         let item = view.item(item).ok_or_else(|| unknown(&key))?;
         let (title, added) = (item.title.to_owned(), item.added);
-        Ok(ItemResponse { item_id: key, title, added, hidden, request_id: id.0 })
+        Ok(ItemResponse { item_id: key, title, added, request_id: id.0 })
     };
     blocking(&serving, work).await.map(web::Json)
 }
@@ -127,14 +133,14 @@ pub(crate) async fn put(
     path: web::Path<String>,
     body: JsonBody<ItemRequest>,
 ) -> Result<web::Json<ItemPut>, Problem> {
-    let (key, ItemRequest { title, features }) = (path.into_inner(), body.0);
+    let (key, ItemRequest { title, features, attributes }) = (path.into_inner(), body.0);
     check_key("id", &key, &serving.limits)?;
     if title.as_ref().is_some_and(|title| title.is_empty() || title.len() > MAX_TITLE_BYTES) {
         return Err(Problem::bad_request(format!(
             "title is not 1 to {MAX_TITLE_BYTES} bytes; leave it out or mend it"
         )));
     }
-    let content = ItemContent::new(features, BTreeMap::new())?;
+    let content = ItemContent::new(features, attributes)?;
     blocking(&serving, move |serving| add(serving, key, title, content, id)).await.map(web::Json)
 }
 
@@ -149,6 +155,7 @@ fn add(
     let before = serving.bundle.view();
     // Projected again when it is taken in: here to refuse what cannot be placed before it is stored.
     before.bundle.item_vector(content.features()).map_err(unplaceable)?;
+    attributes::check(before.bundle.attributes(), content.attributes())?;
     let known = before.bundle.features().map_err(unplaceable)?.into_iter().map(|feature| feature.name);
     let missing_features = known.filter(|name| !content.features().contains_key(name)).collect();
     let most = serving.limits.added_items;

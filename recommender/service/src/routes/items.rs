@@ -1,5 +1,6 @@
 //! `GET /v1/items`: the catalogue by title, so that a person finds item keys.
 
+use crate::cursor::{CatalogueCursor, expired, fingerprint};
 use crate::problem::{Problem, ProblemDocument};
 use crate::request_id::RequestId;
 use crate::routes::similar::number;
@@ -21,7 +22,7 @@ pub(crate) struct ItemsQuery {
     #[serde(default)]
     title: String,
     limit: Option<String>,
-    after: Option<String>,
+    cursor: Option<String>,
 }
 
 /// Items in the order of the catalogue, those that came after training last.
@@ -29,7 +30,7 @@ pub(crate) struct ItemsQuery {
 pub(crate) struct ItemsResponse {
     /// Those whose title holds the text.
     items: Vec<CatalogueItem>,
-    /// Send it as `after` for the next page; null on the last one.
+    /// Send it as `cursor` for the next page; null on the last one. Valid under the same Bundle; else 410.
     next: Option<String>,
     /// As in the `x-request-id` header.
     request_id: String,
@@ -54,11 +55,12 @@ pub(crate) struct CatalogueItem {
     params(
         ("title" = Option<String>, Query, description = "Part of the title, in any case; all items if absent"),
         ("limit" = Option<usize>, Query, minimum = 1, maximum = 100, description = "Items a page, 1 to 100; 20 if absent"),
-        ("after" = Option<String>, Query, description = "Item key that `next` of the page before gave"),
+        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
     ),
     responses(
         (status = 200, description = "A page of items", body = ItemsResponse),
-        (status = 400, description = "A wrong limit, title or after", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "A wrong limit, title or cursor", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 410, description = "The cursor is not valid any more", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "Busy or late; try again", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
@@ -67,7 +69,7 @@ pub(crate) async fn search(
     id: RequestId,
     query: web::Query<ItemsQuery>,
 ) -> Result<web::Json<ItemsResponse>, Problem> {
-    let ItemsQuery { title, limit, after } = query.into_inner();
+    let ItemsQuery { title, limit, cursor } = query.into_inner();
     if title.len() > MAX_QUERY_BYTES {
         return Err(Problem::bad_request(format!("title has {} bytes; at most {MAX_QUERY_BYTES}", title.len())));
     }
@@ -76,12 +78,14 @@ pub(crate) async fn search(
         Some(limit) if (1..=MAX_LIMIT).contains(&limit) => limit,
         Some(limit) => return Err(Problem::bad_request(format!("limit is {limit}; ask for 1 to {MAX_LIMIT}"))),
     };
+    let cursor = cursor.as_deref().map(CatalogueCursor::parse).transpose()?;
     let work = move |serving: &Serving| {
         let view = serving.bundle.view();
-        let unknown = || Problem::bad_request("after is no item of this bundle; start again without it");
-        let skip = match &after {
-            Some(key) => view.id(key).ok_or_else(unknown)?,
+        let bundle = fingerprint([view.bundle.id()]);
+        let skip = match &cursor {
             None => 0,
+            Some(cursor) if cursor.bundle != bundle => return Err(expired("another bundle is served")),
+            Some(cursor) => view.id(&cursor.after).ok_or_else(|| expired("its item was removed"))?,
         };
         let wanted = title.to_lowercase();
         let hidden = serving.store.hidden(&view)?;
@@ -94,7 +98,8 @@ pub(crate) async fn search(
             hidden: hidden.binary_search(&id).is_ok(),
         };
         let items: Vec<CatalogueItem> = found.by_ref().take(limit).map(item).collect();
-        let next = found.next().and_then(|_| items.last()).map(|last| last.item_id.clone());
+        let next = found.next().and_then(|_| items.last());
+        let next = next.map(|last| CatalogueCursor { bundle, after: last.item_id.clone() }.encode());
         Ok(ItemsResponse { items, next, request_id: id.0 })
     };
     blocking(&serving, work).await.map(web::Json)

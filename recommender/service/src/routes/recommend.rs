@@ -2,7 +2,9 @@
 //! several of them in one call.
 
 use crate::access::Caller;
-use crate::compute::{Ask, Source};
+use crate::compute::{Ask, Page, Source};
+use crate::cursor::{RankingCursor, expired, fingerprint};
+use crate::filter::ItemFilter;
 use crate::json_body::JsonBody;
 use crate::lookup::{RankedItem, check_k, check_key, check_list, known_ids, ranked_items};
 use crate::metrics::Labels;
@@ -40,6 +42,8 @@ pub(crate) struct RecommendRequest {
     exclude: Vec<String>,
     /// If there, only these item keys may be answered; unknown keys are ignored.
     only: Option<Vec<String>>,
+    /// If there, only items whose attributes satisfy it may be answered; `/v1/bundle` lists the attributes.
+    filter: Option<ItemFilter>,
     /// Whether items of the history may be answered again; by default they are left out.
     #[serde(default)]
     include_seen: bool,
@@ -51,6 +55,9 @@ pub(crate) struct RecommendRequest {
     /// costs a model step for each of the newest ten.
     #[serde(default)]
     explain: bool,
+    /// `next` of the page before, with everything else as it was but `k`: gives the items that follow.
+    /// Not together with `diversity`.
+    cursor: Option<String>,
 }
 
 /// The items, best first, and how they were chosen.
@@ -72,6 +79,10 @@ pub(crate) struct RecommendResponse<'a> {
     unknown_items: Vec<String>,
     /// Items of the history that were read: known ones, the newest that the model takes.
     history_len: usize,
+    /// Send it as `cursor` for the items that follow; null where none do, after item 1000, and where
+    /// they cannot be had page by page (`diversity`, a tier whose search may miss items). It is valid for
+    /// as long as the Bundle and the history are what they were; then the answer is 410.
+    next: Option<String>,
 }
 
 /// Several requests.
@@ -113,6 +124,7 @@ pub(crate) struct BatchResponse<'a> {
         (status = 400, description = "A wrong field, tier, dim or k", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, description = "The API key lacks the scope", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 410, description = "The cursor is not valid any more: the Bundle or the history has changed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 415, description = "The content type is not JSON", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "Past the tier's rate; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
@@ -128,8 +140,8 @@ pub(crate) async fn recommend(
     let view = serving.bundle.of_user(body.0.user_id.as_deref());
     let caller = http.extensions().get::<Caller>().copied().unwrap_or_default();
     let note = |labels: Labels| drop(http.extensions_mut().insert(labels));
-    let (choice, found) = one(&serving, &view, body.0, caller, http.headers(), &note).await?;
-    Ok(HttpResponse::Ok().json(response(&view, &choice, found, &id)))
+    let found = one(&serving, &view, body.0, caller, http.headers(), &note).await?;
+    Ok(HttpResponse::Ok().json(response(&view, &found.choice, found.ranked, found.next, &id)))
 }
 
 /// Recommend items for several users or histories.
@@ -166,13 +178,20 @@ pub(crate) async fn recommend_batch(
     let found = futures::future::join_all(requests.into_iter().zip(&views).map(one)).await;
     // The tiers outlive the answers that borrow their names.
     let choices: Vec<Option<Choice>> =
-        found.iter().map(|one| one.as_ref().ok().map(|(choice, _)| choice.clone())).collect();
+        found.iter().map(|one| one.as_ref().ok().map(|found| found.choice.clone())).collect();
     let answers = found.into_iter().zip(&choices).zip(&views).map(|((one, choice), view)| match (one, choice) {
-        (Ok((_, found)), Some(choice)) => BatchAnswer::Items(response(view, choice, found, &id)),
+        (Ok(found), Some(choice)) => BatchAnswer::Items(response(view, choice, found.ranked, found.next, &id)),
         (Err(problem), _) => BatchAnswer::Problem(problem.with_request_id(&id.0).document()),
         (Ok(_), None) => unreachable!("every success has its choice"),
     });
     Ok(HttpResponse::Ok().json(BatchResponse { answers: answers.collect(), request_id: &id.0 }))
+}
+
+/// One request's answer.
+struct Found {
+    choice: Choice,
+    ranked: crate::compute::Ranked,
+    next: Option<String>,
 }
 
 /// Checks, admits and ranks one request; `note` is told tier and dim.
@@ -183,8 +202,10 @@ async fn one(
     caller: Caller,
     headers: &HeaderMap,
     note: &dyn Fn(Labels),
-) -> Result<(Choice, crate::compute::Ranked), Problem> {
+) -> Result<Found, Problem> {
     check(&request, serving)?;
+    let asked = asked(&request);
+    let page = page(&request, asked, view)?;
     let wish = Wish { tier: request.tier.as_deref(), dim: request.dim, key: caller.0 };
     let choice = serving.tiers.current().choose(wish, headers, view.dims())?;
     note(Labels::of(&choice, choice.dim));
@@ -192,6 +213,8 @@ async fn one(
     if request.diversity > 0.0 && k > MAX_DIVERSE_K {
         return Err(Problem::bad_request(format!("k is {k}; with diversity ask for 1 to {MAX_DIVERSE_K}")));
     }
+    let k = page.map_or(k, |page| k.min(retrieval::MAX_K - page.offset));
+    let pages = request.diversity == 0.0;
     admit(serving, &choice, caller.0)?;
     let source = match (request.user_id, request.history) {
         (Some(user), _) => Source::User(user),
@@ -208,14 +231,53 @@ async fn one(
         k,
         exclude: known_ids(view, &request.exclude),
         only: request.only.map(|keys| known_ids(view, &keys)),
+        filter: request.filter.map(|filter| filter.predicate(view)).transpose()?,
         include_seen: request.include_seen,
         diversity: request.diversity,
         explain: request.explain,
+        page,
     };
     let found = ranked(serving, view, &choice, ask).await?;
     note(Labels::of(&choice, found.dim));
     serving.metrics.unknown_items.inc_by(found.unknown.len() as u64);
-    Ok((choice, found))
+    let cursor = RankingCursor {
+        bundle: fingerprint([view.bundle.id()]),
+        asked,
+        history: found.history,
+        dim: found.dim as u32,
+        offset: (page.map_or(0, |page| page.offset) + found.items.len()) as u32,
+    };
+    let more = pages && !found.approximate && found.items.len() == k && (cursor.offset as usize) < retrieval::MAX_K;
+    Ok(Found { choice, ranked: found, next: more.then(|| cursor.encode()) })
+}
+
+/// What all pages of a ranking ask alike.
+fn asked(request: &RecommendRequest) -> u64 {
+    let settled =
+        format!("{:?}", (request.include_seen, request.dim, &request.tier, &request.filter, request.only.is_some()));
+    let lists = request.exclude.iter().chain(request.only.iter().flatten()).map(String::as_str);
+    let count = request.exclude.len().to_string();
+    fingerprint([settled.as_str(), request.user_id.as_deref().unwrap_or_default(), &count].into_iter().chain(lists))
+}
+
+/// The page that a cursor names, if it still can be had.
+fn page(request: &RecommendRequest, asked: u64, view: &View) -> Result<Option<Page>, Problem> {
+    let Some(text) = &request.cursor else { return Ok(None) };
+    let cursor = RankingCursor::parse(text)?;
+    if request.diversity > 0.0 {
+        return Err(Problem::bad_request("cursor and diversity are both given; leave one of them out"));
+    }
+    if cursor.bundle != fingerprint([view.bundle.id()]) {
+        return Err(expired("another bundle is served"));
+    }
+    if cursor.asked != asked {
+        return Err(Problem::bad_request("cursor is of another request; send everything but k as on the page before"));
+    }
+    let (dim, offset) = (cursor.dim as usize, cursor.offset as usize);
+    if !view.dims().contains(&dim) || offset >= retrieval::MAX_K {
+        return Err(Problem::bad_request("cursor is none that this call gave; leave it out"));
+    }
+    Ok(Some(Page { dim, offset, history: cursor.history }))
 }
 
 /// A number that the schema forbids whatever is served.
@@ -247,6 +309,7 @@ fn response<'a>(
     view: &'a View,
     choice: &'a Choice,
     found: crate::compute::Ranked,
+    next: Option<String>,
     id: &'a RequestId,
 ) -> RecommendResponse<'a> {
     RecommendResponse {
@@ -258,5 +321,6 @@ fn response<'a>(
         request_id: &id.0,
         unknown_items: found.unknown,
         history_len: found.history_len,
+        next,
     }
 }

@@ -52,7 +52,7 @@ pub(crate) struct SimilarResponse<'a> {
     responses(
         (status = 200, description = "Similar items", body = SimilarResponse),
         (status = 400, description = "A wrong k, dim or tier", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "The item is unknown", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "The item is unknown or hidden", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "Past the tier's rate; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "Overloaded past the smallest dim, or late; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
     )
@@ -83,9 +83,11 @@ pub(crate) async fn similar(
         k,
         exclude: Vec::new(),
         only: None,
+        filter: None,
         include_seen: true,
         diversity: 0.0,
         explain: false,
+        page: None,
     };
     let found = ranked(&serving, &view, &choice, ask).await?;
     http.extensions_mut().insert(Labels::of(&choice, found.dim));

@@ -19,6 +19,17 @@ const MAX_RATE: u64 = 10_000_000;
 /// All of the queue, in thousandths.
 const WHOLE: u64 = 1_000;
 
+/// How a tier searches the item table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchMode {
+    /// Every item is scored.
+    #[default]
+    Exact,
+    /// By the plan that `recommender tune` wrote into the Bundle for the dim; exactly where there is none.
+    Tuned,
+}
+
 /// A tier: a dim as deployed, who gets it, and what it may use.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, serde::Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +58,9 @@ pub struct TierConfig {
     pub share_permille: u32,
     /// Values of the header named by `tier_header` that get this tier.
     pub header_values: Vec<String>,
+    /// How items are found; exact if left out, as it is in the files of older versions.
+    #[serde(default)]
+    pub search: SearchMode,
 }
 
 /// Checks a tier table against what a Bundle was trained at and the service's largest k.

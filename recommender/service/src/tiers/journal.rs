@@ -171,6 +171,7 @@ fn differences(before: &[TierConfig], after: &[TierConfig]) -> Vec<String> {
         differs("rate_per_s", old.rate_per_s.to_string(), tier.rate_per_s.to_string());
         differs("burst", old.burst.to_string(), tier.burst.to_string());
         differs("share_permille", old.share_permille.to_string(), tier.share_permille.to_string());
+        differs("search", format!("{:?}", old.search), format!("{:?}", tier.search));
         differs("header_values", format!("{:?}", old.header_values), format!("{:?}", tier.header_values));
     }
     let gone = before.iter().filter(|tier| find(after, &tier.name).is_none());

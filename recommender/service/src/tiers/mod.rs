@@ -7,7 +7,7 @@ mod journal;
 mod table;
 mod tier;
 
-pub use config::TierConfig;
+pub use config::{SearchMode, TierConfig};
 pub(crate) use config::{is_tier_name, validate_tiers};
 pub(crate) use journal::{Change, Journal};
 pub(crate) use table::{Choice, TierTable, Wish};

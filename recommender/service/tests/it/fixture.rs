@@ -2,8 +2,8 @@
 
 use crate::client::Client;
 use feature_store::{
-    EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, UserStateStore,
-    write_snapshot,
+    Attribute, AttributeValues, EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents,
+    UserStateStore, write_snapshot,
 };
 use fmrlrec::{
     Bundle, Device, EarlyStopping, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart, TrainConfig, train,
@@ -165,12 +165,28 @@ fn snapshot(dir: &Path, items: usize) -> Snapshot {
         items: (1..=items).map(item).collect(),
         interactions: (0..40).flat_map(walk).collect(),
         features: vec![one_hot("text", items)],
+        attributes: attributes(items),
         sources: Vec::new(),
         config: serde_json::Value::Null,
         notes: Default::default(),
     };
     write_snapshot(dir, contents).unwrap();
     Snapshot::open(dir).unwrap()
+}
+
+/// Item i is of genre `g` with i modulo 3, if i is even of genre `even` too, and of year 1990 + i; item 10
+/// has neither.
+fn attributes(items: usize) -> Vec<Attribute> {
+    let genres = |item: usize| match item {
+        10 => vec![],
+        item if item % 2 == 0 => vec![format!("g{}", item % 3), "even".to_owned()],
+        item => vec![format!("g{}", item % 3)],
+    };
+    let year = |item: usize| (item != 10).then_some(1990.0 + item as f64);
+    vec![
+        Attribute { name: "genre".into(), values: AttributeValues::Texts((1..=items).map(genres).collect()) },
+        Attribute { name: "year".into(), values: AttributeValues::Numbers((1..=items).map(year).collect()) },
+    ]
 }
 
 /// [`ITEMS`] wide: an item past that looks like an earlier one.

@@ -7,14 +7,14 @@ use serde_json::Value;
 fn pages_follow_each_other_and_end() {
     let server = Server::start();
     let mut seen: Vec<String> = Vec::new();
-    let mut after = String::new();
+    let mut cursor = String::new();
     loop {
-        let body = server.client.get(&format!("/v1/items?limit=7{after}")).json();
+        let body = server.client.get(&format!("/v1/items?limit=7{cursor}")).json();
         let page = body["items"].as_array().unwrap();
         assert!((1..=7).contains(&page.len()));
         seen.extend(page.iter().map(|item| item["title"].as_str().unwrap().to_string()));
         match &body["next"] {
-            Value::String(next) => after = format!("&after={}", next.replace(' ', "%20").replace('é', "%C3%A9")),
+            Value::String(next) => cursor = format!("&cursor={next}"),
             _ => break,
         }
     }
@@ -42,7 +42,8 @@ fn titles_are_found_in_any_case() {
     refuse("limit=0", "limit is 0; ask for 1 to 100");
     refuse("limit=101", "limit is 101");
     refuse("limit=x", "limit is \\\"x\\\"");
-    refuse("after=nowhere", "after is no item of this bundle");
+    refuse("cursor=nowhere", "cursor is none that this call gave");
+    refuse("after=i1", "unknown field `after`");
     refuse(&format!("title={}", "a".repeat(201)), "title has 201 bytes");
 }
 

@@ -1,0 +1,137 @@
+//! Search plans of a Bundle: used by tiers that ask for them, with filters and added items as ever.
+
+use crate::fixture::{DIMS, ITEMS, Server, bundle_dir};
+use fmrlrec::Bundle;
+use retrieval::{Filter, Funnel, NestedTable, Plan, Precision, Stage, TuneConfig, Tuned};
+use serde_json::{Value, json};
+use service::{SearchMode, TuneRequest, tune_bundle};
+use std::path::{Path, PathBuf};
+
+const KEEPER: [(&str, &str); 2] = [("content-type", "application/json"), ("x-api-key", "key-of-keeper")];
+
+/// A copy of the Bundle, to write into.
+fn copy(dir: &Path) -> PathBuf {
+    let copy = dir.join("bundle");
+    std::fs::create_dir(&copy).unwrap();
+    for file in std::fs::read_dir(bundle_dir()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+    }
+    copy
+}
+
+fn tuned(dim: usize, plan: Plan) -> Tuned {
+    Tuned {
+        dim,
+        config: TuneConfig { k: 10, recall: 0.9, ivf: None, threads: 1 },
+        plan,
+        held_out_recall: 0.9,
+        choosing_queries: 10,
+        held_out_queries: 10,
+        cost_bytes: 1,
+        exact_bytes: 2,
+    }
+}
+
+fn funnel() -> Funnel {
+    // So short that it loses items.
+    Funnel { stages: vec![Stage { dim: 4, shortlist: 6 }] }
+}
+
+/// A server whose tier `premium` is tuned.
+fn server(bundle: &Path) -> Server {
+    Server::with(|config| {
+        config.bundle = bundle.to_path_buf();
+        config.tiers[2].search = SearchMode::Tuned;
+    })
+}
+
+#[test]
+fn a_tuned_tier_searches_by_the_plan_of_its_dim_and_the_others_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = copy(dir.path());
+    let plans = vec![tuned(16, Plan::Funnel(funnel())), tuned(8, Plan::Coded(Precision::Int8)), tuned(4, Plan::Exact)];
+    Bundle::write_search_plans(&path, &serde_json::to_string(&plans).unwrap()).unwrap();
+    let server = server(&path);
+    let bundle = Bundle::open(&path).unwrap();
+    assert_eq!(bundle.id(), Bundle::open(bundle_dir()).unwrap().id(), "the same was trained");
+    let table = NestedTable::new(bundle.item_table(), &DIMS).unwrap();
+    let user = bundle.user_vector(&[3, 4], 16).unwrap();
+    let by_plan = table.search_funnel(&user, 6, &funnel(), &Filter::all().without(&[3, 4]), 1).unwrap();
+    let by_plan: Vec<String> =
+        by_plan.iter().map(|item| bundle.vocabulary().key(item.id).unwrap().to_owned()).collect();
+    let ask = |rest: Value| {
+        let mut body = json!({"history": ["i3", "i4"], "k": 6});
+        body.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        server.client.recommend(&body)
+    };
+    let found = ask(json!({"tier": "premium"}));
+    assert_eq!(found.item_ids(), by_plan);
+    assert_eq!(found.json()["next"], Value::Null, "its pages could repeat an item");
+    let exact = ask(json!({"dim": 16})).item_ids();
+    assert_ne!(exact, by_plan, "the shortlist loses items");
+    assert_eq!(ask(json!({"tier": "premium", "k": 20})).item_ids()[..6], exact, "more than it was tuned for: exactly");
+    let only: Vec<&str> = vec!["i20", "i21", "i22"];
+    assert_eq!(
+        ask(json!({"tier": "premium", "only": only})).item_ids().len(),
+        3,
+        "a filter comes before the shortlist"
+    );
+    assert_eq!(server.client.get("/v1/bundle").json()["tuned_dims"], json!([8, 16]));
+
+    // A new item is found whatever the plan is.
+    let features: Vec<f32> = (1..=ITEMS).map(|at| if at == 5 || at == 6 { 1.0 } else { 0.0 }).collect();
+    let body = json!({"features": {"text": features}}).to_string();
+    assert_eq!(server.client.call("PUT", "/v1/items/new", &KEEPER, &body).status, 200);
+    assert!(ask(json!({"tier": "premium"})).item_ids().contains(&"new".to_owned()));
+    let requests = json!({"requests": [
+        {"history": ["i3", "i4"], "tier": "premium", "k": 6}, {"history": ["i9"], "tier": "premium", "k": 3}
+    ]});
+    let batch = server.client.post("/v1/recommend/batch", &requests).json();
+    assert_eq!(batch["answers"][0]["items"], ask(json!({"tier": "premium"})).json()["items"]);
+}
+
+#[test]
+fn plans_that_do_not_fit_are_refused_and_altered_ones_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = copy(dir.path());
+    let reload = |server: &Server| {
+        let headers = [("content-type", "application/json"), ("x-api-key", "key-of-root")];
+        server.client.call("POST", "/admin/v1/bundle", &headers, "{}")
+    };
+    let server = server(&path);
+    for (plans, detail) in [
+        (json!([tuned(16, Plan::Funnel(Funnel { stages: vec![] }))]), "search plan of dim 16: a funnel"),
+        (json!([tuned(5, Plan::Coded(Precision::Half))]), "search plan of dim 5: dim 5 was not trained"),
+        (json!({"plan": 1}), "its search plans are none"),
+    ] {
+        Bundle::write_search_plans(&path, &plans.to_string()).unwrap();
+        let reply = reload(&server);
+        assert_eq!(reply.status, 422, "{}", reply.text);
+        assert!(reply.text.contains(detail), "{} lacks {detail:?}", reply.text);
+    }
+    Bundle::write_search_plans(&path, &json!([tuned(16, Plan::Exact)]).to_string()).unwrap();
+    assert_eq!(reload(&server).status, 200);
+    let is_plans = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("search-plans-");
+    let files: Vec<PathBuf> = std::fs::read_dir(&path).unwrap().map(|file| file.unwrap().path()).collect();
+    let plans: Vec<&PathBuf> = files.iter().filter(|file| is_plans(file.file_name().unwrap())).collect();
+    assert_eq!(plans.len(), 1, "older ones are removed: {files:?}");
+    std::fs::write(plans[0], "[]").unwrap();
+    let error = Bundle::open(&path).unwrap_err().to_string();
+    assert!(error.contains("search-plans-"), "{error}");
+}
+
+#[test]
+fn a_small_bundle_is_tuned_to_exact_and_the_same_seed_gives_the_same() {
+    let bundle = Bundle::open(bundle_dir()).unwrap();
+    let request = TuneRequest { recall: 0.9, k: 5, dims: vec![], queries: 40, seed: 1, threads: 1 };
+    let tuned = tune_bundle(&bundle, &request, &[]).unwrap();
+    assert_eq!(tuned.iter().map(|tuned| tuned.dim).collect::<Vec<_>>(), DIMS);
+    assert!(tuned.iter().all(|tuned| tuned.plan == Plan::Exact && tuned.held_out_recall == 1.0));
+    assert_eq!(tuned, tune_bundle(&bundle, &request, &[]).unwrap());
+    let refused = |request: TuneRequest| tune_bundle(&bundle, &request, &[]).unwrap_err().to_string();
+    assert!(refused(TuneRequest { dims: vec![5], ..request.clone() }).contains("dim 5 was not trained"));
+    assert!(refused(TuneRequest { recall: 1.5, ..request.clone() }).contains("recall 1.5"));
+    assert!(refused(TuneRequest { queries: 3, ..request.clone() }).contains("3 queries"));
+    assert!(refused(TuneRequest { k: 0, ..request }).contains("k is 0"));
+}
