@@ -13,6 +13,7 @@
 
 mod access;
 mod added;
+mod asking;
 mod attributes;
 mod clock;
 mod compute;
@@ -33,6 +34,7 @@ mod routes;
 mod served;
 mod server;
 mod serving;
+mod shadow;
 mod swap;
 mod tiers;
 mod tls;
