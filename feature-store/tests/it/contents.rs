@@ -73,7 +73,7 @@ fn a_stream_brings_vectors_and_the_latest_stay() {
             content: value.map(|value| Box::new(content(value))),
         };
         let record = SourceRecord { partition: 0, offset, events: vec![event] };
-        store.apply("s", &[record.clone()]).unwrap();
+        store.apply("s", std::slice::from_ref(&record)).unwrap();
         assert_eq!(store.apply("s", &[record]).unwrap().replayed, 1);
         store.added_items().unwrap().first().map_or(0, |item| item.changed)
     };

@@ -10,7 +10,7 @@ use crate::interrupt::Interrupt;
 use crate::output::say;
 use crate::{build, comparison, sample, serve, train};
 use anyhow::Context as _;
-use feature_store::UserStateStore;
+use feature_store::{AttributeValues, UserStateStore};
 use fmrlrec::{Bundle, Device, TrainConfig, TrainError};
 use service::ServiceConfig;
 use std::path::{Path, PathBuf};
@@ -208,6 +208,10 @@ fn curl_lines(url: &str, bundle: &Bundle, history: &[u32]) -> String {
         lines.push(format!("{post}/v1/events -d '{event}'"));
     }
     lines.push(format!("{post}/v1/recommend -d '{{\"user_id\":\"me\",\"k\":5}}'"));
+    if let Some(attribute) = bundle.attributes().iter().find(|of| matches!(of.values, AttributeValues::Numbers(_))) {
+        let filter = serde_json::json!({"range": {"attribute": attribute.name, "from": 1990, "to": 1999}});
+        lines.push(format!("{post}/v1/recommend -d '{{\"user_id\":\"me\",\"k\":5,\"filter\":{filter}}}'"));
+    }
     lines.push(format!("curl -s '{url}/v1/items/{first}/similar?k=5'"));
     lines.push(format!("curl -s {url}/readyz"));
     lines.join("\n")

@@ -30,6 +30,21 @@ class Service:
         return answer.status, json.loads(answer.read())
 
 
+DRAW = random.Random(7)
+
+
+def body(known):
+    """Short vectors, so that no item is far longer than the trained ones."""
+    vector = lambda width: [DRAW.uniform(-0.01, 0.01) for _ in range(width)]
+    return {"features": {name: vector(width) for name, width in known.items()}}
+
+
+def put(service, number, features):
+    status, answer = service.call("PUT", f"/v1/items/bench-{number}", features)
+    if status != 200:
+        sys.exit(f"a PUT was answered {status}: {answer}")
+
+
 def widths(service):
     """Feature names and widths, as the refusal of an unknown one lists them."""
     _, problem = service.call("PUT", "/v1/items/bench-probe", {"features": {"no-such-feature": [0.0]}})
@@ -43,16 +58,12 @@ def main():
     most = int(sys.argv[3]) if len(sys.argv) > 3 else 10_000
     service = Service(url, key)
     known = widths(service)
-    # Short vectors, so that no item is far longer than the trained ones.
-    draw = random.Random(7)
-    body = lambda: {"features": {name: [draw.uniform(-0.01, 0.01) for _ in range(width)] for name, width in known.items()}}
-    put = lambda service, number, body: service.call("PUT", f"/v1/items/bench-{number}", body)[0] == 200 or sys.exit("a PUT failed")
     print("| items before | PUT, median ms | spread of 30 | 8 connections, items/s |")
     print("|---|---|---|---|")
     added = 0
     for before in [0, 100, 1_000, most - 300]:
-        bodies = [body() for _ in range(min(before - added, 200))]
-        workers = [threading.Thread(target=fill, args=(url, key, put, bodies, added + at, before)) for at in range(8)]
+        bodies = [body(known) for _ in range(min(before - added, 200))]
+        workers = [threading.Thread(target=fill, args=(url, key, bodies, added + at, before)) for at in range(8)]
         begun = time.perf_counter()
         for worker in workers if before > added else []:
             worker.start()
@@ -61,7 +72,9 @@ def main():
         rate = (before - added) / (time.perf_counter() - begun) if before > added else 0
         added = max(added, before)
         times = []
-        for one in [body() for _ in range(30)]:
+        # The one of before may have been closed for being idle.
+        service = Service(url, key)
+        for one in [body(known) for _ in range(30)]:
             begun = time.perf_counter()
             put(service, added, one)
             times.append((time.perf_counter() - begun) * 1e3)
@@ -71,7 +84,7 @@ def main():
         print(f"| {before} | {statistics.median(times):.1f} | {times[0]:.1f} to {times[-1]:.1f} | {shown} |", flush=True)
 
 
-def fill(url, key, put, bodies, first, end):
+def fill(url, key, bodies, first, end):
     service = Service(url, key)
     for number in range(first, end, 8):
         put(service, number, bodies[number % len(bodies)])

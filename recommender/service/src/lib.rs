@@ -13,6 +13,7 @@
 
 mod access;
 mod added;
+mod asking;
 mod attributes;
 mod clock;
 mod compute;
@@ -34,6 +35,7 @@ mod routes;
 mod served;
 mod server;
 mod serving;
+mod shadow;
 mod stream;
 mod swap;
 mod tiers;

@@ -21,6 +21,9 @@ const LATENCY_BUCKETS_S: [f64; 14] =
 /// Upper bounds of the batch sizes.
 const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
+/// Upper bounds of the shares that two Bundles agree on.
+const OVERLAP_BUCKETS: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
+
 /// Tier and dim as labels; handlers put it on the request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Labels {
@@ -63,6 +66,10 @@ pub(crate) struct Metrics {
     pub(crate) batch_size: Histogram,
     /// By outcome.
     pub(crate) swaps: IntCounterVec,
+    /// Questions to a Bundle in the shadow, by outcome.
+    pub(crate) shadow: IntCounterVec,
+    /// Share of an answer that it agrees with.
+    pub(crate) shadow_overlap: Histogram,
     /// Items of the Bundle of now that came after training.
     pub(crate) added_items: IntGauge,
     /// Stored items that it cannot place.
@@ -79,6 +86,10 @@ impl Metrics {
         );
         let latency_s = HistogramVec::new(latency.buckets(LATENCY_BUCKETS_S.to_vec()), &["route", "tier", "dim"])?;
         let sizes = HistogramOpts::new("recommender_batch_size", "Requests that a compute thread took at once.");
+        let overlaps = HistogramOpts::new(
+            "recommender_shadow_overlap",
+            "Share of an answer's items that a Bundle in the shadow answers too.",
+        );
         let metrics = Metrics {
             requests: counter("http_requests_total", "Requests answered.", &["route", "status", "tier", "dim"])?,
             latency_s,
@@ -101,6 +112,8 @@ impl Metrics {
             user_vectors: counter("user_vectors_total", "User vectors by where they came from.", &["outcome"])?,
             batch_size: Histogram::with_opts(sizes.buckets(BATCH_BUCKETS.to_vec()))?,
             swaps: counter("bundle_swaps_total", "Loads of another Bundle, by outcome.", &["outcome"])?,
+            shadow: counter("shadow_total", "Questions to a Bundle in the shadow, by outcome.", &["outcome"])?,
+            shadow_overlap: Histogram::with_opts(overlaps.buckets(OVERLAP_BUCKETS.to_vec()))?,
             added_items: IntGauge::new("recommender_added_items", "Items served that came after training.")?,
             left_out_items: IntGauge::new("recommender_left_out_items", "Stored items that the Bundle cannot place.")?,
             registry,
@@ -110,7 +123,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn Collector>; 17] = [
+        let all: [Box<dyn Collector>; 19] = [
             Box::new(self.requests.clone()),
             Box::new(self.latency_s.clone()),
             Box::new(self.bundle.clone()),
@@ -126,6 +139,8 @@ impl Metrics {
             Box::new(self.user_vectors.clone()),
             Box::new(self.batch_size.clone()),
             Box::new(self.swaps.clone()),
+            Box::new(self.shadow.clone()),
+            Box::new(self.shadow_overlap.clone()),
             Box::new(self.added_items.clone()),
             Box::new(self.left_out_items.clone()),
         ];

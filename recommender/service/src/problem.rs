@@ -31,7 +31,7 @@ pub(crate) struct Problem {
     /// Known only to the middleware, which fills it in.
     request_id: Option<String>,
     /// As the request id.
-    trace: Option<TraceContext>,
+    trace: Option<Box<TraceContext>>,
 }
 
 /// The document as sent.
@@ -126,7 +126,7 @@ impl Problem {
     }
 
     pub(crate) fn with_trace(mut self, trace: &TraceContext) -> Problem {
-        self.trace = Some(*trace);
+        self.trace = Some(Box::new(*trace));
         self
     }
 

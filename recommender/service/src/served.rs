@@ -124,6 +124,8 @@ pub(crate) struct BundleSlot {
     current: RwLock<Arc<ServedBundle>>,
     previous: RwLock<Option<Arc<ServedBundle>>>,
     trial: RwLock<Option<Trial>>,
+    /// Requests without a user that a Bundle in the shadow could have been asked of.
+    anonymous: AtomicU64,
 }
 
 /// A Bundle that a share of the users gets.
@@ -132,11 +134,18 @@ pub(crate) struct Trial {
     pub(crate) served: Arc<ServedBundle>,
     /// Users in a thousand.
     pub(crate) permille: u32,
+    /// Whether it ranks unseen what the Bundle of now answers.
+    pub(crate) shadow: bool,
 }
 
 impl BundleSlot {
     pub(crate) fn new(served: ServedBundle) -> BundleSlot {
-        BundleSlot { current: RwLock::new(Arc::new(served)), previous: RwLock::new(None), trial: RwLock::new(None) }
+        BundleSlot {
+            current: RwLock::new(Arc::new(served)),
+            previous: RwLock::new(None),
+            trial: RwLock::new(None),
+            anonymous: AtomicU64::new(0),
+        }
     }
 
     /// The Bundle of now. A request asks once and keeps it, so that a swap never splits an answer.
@@ -163,11 +172,23 @@ impl BundleSlot {
     /// trial's Bundle and share stay. Requests without a user get the Bundle of now.
     pub(crate) fn of_user(&self, user: Option<&str>) -> View {
         if let (Some(user), Some(trial)) = (user, self.trial())
+            && !trial.shadow
             && place_of(user, trial.served.bundle.id()) < trial.permille
         {
             return trial.served.view();
         }
         self.view()
+    }
+
+    /// The Bundle in the shadow that a request is asked of too: of users the same ones every time, of
+    /// requests without a user as large a share.
+    pub(crate) fn in_shadow(&self, user: Option<&str>) -> Option<View> {
+        let trial = self.trial().filter(|trial| trial.shadow)?;
+        let place = match user {
+            Some(user) => place_of(user, trial.served.bundle.id()),
+            None => (self.anonymous.fetch_add(1, Ordering::Relaxed) % 1_000) as u32,
+        };
+        (place < trial.permille).then(|| trial.served.view())
     }
 
     /// The Bundle of now with its added items of now.

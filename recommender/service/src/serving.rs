@@ -12,8 +12,9 @@ use crate::problem::Problem;
 use crate::recent::Recent;
 use crate::served::{BundleSlot, ServedBundle};
 use crate::server::Surroundings;
+use crate::shadow::Shadow;
 use crate::stream::EventStream;
-use crate::tiers::{Choice, Journal};
+use crate::tiers::{Choice, Journal, Tier};
 use crate::users::UserStates;
 use crate::view::View;
 use actix_web::web;
@@ -38,6 +39,7 @@ pub(crate) struct Serving {
     pub(crate) stream: Option<Arc<dyn EventStream>>,
     pub(crate) request_timeout: Duration,
     pub(crate) openapi: String,
+    pub(crate) shadow: Shadow,
     /// Requests of late, for warming up another Bundle.
     pub(crate) recent: Recent,
     /// Folder of the config's Bundle; others are looked for beside it.
@@ -87,6 +89,7 @@ impl Serving {
             stream,
             request_timeout: Duration::from_secs(config.server.request_timeout_s),
             openapi: crate::openapi_json()?,
+            shadow: Shadow::new(),
             recent: Recent::default(),
             bundle_folder: config.bundle.clone(),
             loading: tokio::sync::Mutex::new(()),
@@ -117,7 +120,7 @@ impl Serving {
     }
 
     /// Requests of a tier that wait.
-    pub(crate) fn queued(&self, tier: &crate::tiers::Tier) -> usize {
+    pub(crate) fn queued(&self, tier: &Tier) -> usize {
         self.pool.depth(tier)
     }
 
@@ -136,15 +139,22 @@ impl Serving {
 /// # Errors
 /// 429 past the tier's rate, 503 past its smallest dim, or what is wrong with the question.
 pub(crate) async fn ranked(serving: &Serving, view: &View, choice: &Choice, ask: Ask) -> Result<Ranked, Problem> {
-    let (answer, answered) = oneshot::channel();
-    let tier = Arc::clone(&choice.tier);
-    serving.pool.submit(Job { view: view.clone(), tier, ask, begun: Instant::now(), answer })?;
-    let ranked = answered.await.map_err(|_| Problem::internal("a compute thread dropped the request"))??;
+    let ranked = asked(serving, view, &choice.tier, ask).await?;
     serving.metrics.answers.with_label_values(&[view.bundle.id(), &choice.tier.name]).inc();
     if ranked.dim < choice.dim {
         serving.metrics.degraded.with_label_values(&[&*choice.tier.name, &ranked.dim.to_string()]).inc();
     }
     Ok(ranked)
+}
+
+/// The same without counting it as an answer.
+///
+/// # Errors
+/// As [`ranked`].
+pub(crate) async fn asked(serving: &Serving, view: &View, tier: &Arc<Tier>, ask: Ask) -> Result<Ranked, Problem> {
+    let (answer, answered) = oneshot::channel();
+    serving.pool.submit(Job { view: view.clone(), tier: Arc::clone(tier), ask, begun: Instant::now(), answer })?;
+    answered.await.map_err(|_| Problem::internal("a compute thread dropped the request"))?
 }
 
 /// Counts one request of a caller against its tier's rate.

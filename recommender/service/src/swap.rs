@@ -45,6 +45,8 @@ pub(crate) struct SwapReport {
     switched: bool,
     /// Users in a thousand that it is served to.
     share_permille: u32,
+    /// Whether its answers go to nobody.
+    shadow: bool,
 }
 
 /// Every user, in thousandths.
@@ -61,6 +63,8 @@ pub(crate) struct SwapWish {
     pub(crate) min_overlap: f64,
     /// Users in a thousand that get it: below 1000 it is a trial beside the Bundle of now.
     pub(crate) share_permille: u32,
+    /// Whether it only ranks unseen what the Bundle of now answers to that share.
+    pub(crate) shadow: bool,
     /// Do everything but switch.
     pub(crate) dry_run: bool,
 }
@@ -79,7 +83,7 @@ async fn load_alone(serving: &web::Data<Serving>, wish: SwapWish) -> Result<Swap
         return Err(Problem::conflict("another admin change is running; try again when it is done"));
     };
     let folder = folder_of(&serving.bundle_folder, wish.name.as_deref())?;
-    let (shared, permille) = (serving.clone(), wish.share_permille);
+    let (shared, permille, shadow) = (serving.clone(), wish.share_permille, wish.shadow);
     let loaded = web::block(move || prepare(&shared, &folder, &wish)).await.map_err(Problem::internal)?;
     let outcome = match &loaded {
         Ok((report, _)) if report.switched => "switched",
@@ -91,10 +95,10 @@ async fn load_alone(serving: &web::Data<Serving>, wish: SwapWish) -> Result<Swap
         tracing::warn!(detail = problem.detail, "a bundle was refused; the old one keeps serving");
     })?;
     match (report.switched, permille) {
-        (true, ALL) => switch(serving, next),
+        (true, ALL) if !shadow => switch(serving, next),
         (true, permille) => {
-            tracing::info!(bundle_id = next.bundle.id(), permille, "a bundle is on trial");
-            serving.bundle.set_trial(Some(Trial { served: next, permille }));
+            tracing::info!(bundle_id = next.bundle.id(), permille, shadow, "a bundle is on trial");
+            serving.bundle.set_trial(Some(Trial { served: next, permille, shadow }));
         }
         (false, _) => {}
     }
@@ -192,6 +196,7 @@ fn prepare(serving: &Serving, folder: &Path, wish: &SwapWish) -> Result<(SwapRep
         check_ms: begun.elapsed().as_millis() as u64,
         switched: !wish.dry_run,
         share_permille: wish.share_permille,
+        shadow: wish.shadow,
     };
     Ok((report, next))
 }

@@ -73,7 +73,7 @@ fn tune_dim(
     for history in histories {
         queries.extend(bundle.user_vector(history, dim)?);
     }
-    let cell_dim = table.dims().iter().copied().filter(|&at| at <= MOST_CELL_DIM.min(dim)).next_back();
+    let cell_dim = table.dims().iter().copied().rfind(|&at| at <= MOST_CELL_DIM.min(dim));
     let cells = (table.items() as f64).sqrt() as usize;
     let ivf = cell_dim.filter(|_| table.items() >= EXACT_ITEMS).map(|cell_dim| IvfConfig {
         cell_dim,

@@ -24,6 +24,10 @@ pub(crate) struct LoadRequest {
     #[serde(default = "all")]
     #[schema(minimum = 1, maximum = 1000)]
     share_permille: u32,
+    /// Whether it only ranks, unseen, what the Bundle of now answers to that share (1000: to all): how far
+    /// they agree is in the metric `recommender_shadow_overlap`. Ended by a rollback.
+    #[serde(default)]
+    shadow: bool,
     /// Load and compare without switching.
     #[serde(default)]
     dry_run: bool,
@@ -46,6 +50,8 @@ pub(crate) struct BundlesResponse {
     trial_bundle_id: Option<String>,
     /// Users in a thousand that get it; 0 without a trial.
     trial_permille: u32,
+    /// Whether it ranks unseen.
+    trial_in_shadow: bool,
     /// Users whose vectors are kept.
     kept_users: usize,
     /// Bytes of them, about.
@@ -76,7 +82,8 @@ fn describe(serving: &Serving, id: RequestId) -> BundlesResponse {
         folder: current.folder.display().to_string(),
         previous_bundle_id: serving.bundle.previous().map(|previous| previous.bundle.id().to_string()),
         trial_bundle_id: trial.as_ref().map(|trial| trial.served.bundle.id().to_string()),
-        trial_permille: trial.map_or(0, |trial| trial.permille),
+        trial_permille: trial.as_ref().map_or(0, |trial| trial.permille),
+        trial_in_shadow: trial.is_some_and(|trial| trial.shadow),
         kept_users,
         kept_bytes,
         request_id: id.0,
@@ -102,14 +109,14 @@ pub(crate) async fn load(
     serving: web::Data<Serving>,
     body: JsonBody<LoadRequest>,
 ) -> Result<web::Json<SwapReport>, Problem> {
-    let LoadRequest { bundle: name, min_overlap, share_permille, dry_run } = body.0;
+    let LoadRequest { bundle: name, min_overlap, share_permille, shadow, dry_run } = body.0;
     if !(0.0..=1.0).contains(&min_overlap) {
         return Err(Problem::bad_request(format!("min_overlap is {min_overlap}; send 0 to 1")));
     }
     if !(1..=swap::ALL).contains(&share_permille) {
         return Err(Problem::bad_request(format!("share_permille is {share_permille}; send 1 to {}", swap::ALL)));
     }
-    swap::load(serving, SwapWish { name, min_overlap, share_permille, dry_run }).await.map(web::Json)
+    swap::load(serving, SwapWish { name, min_overlap, share_permille, shadow, dry_run }).await.map(web::Json)
 }
 
 /// End a trial; without one, serve the Bundle before this one again.

@@ -14,6 +14,7 @@ mod similar;
 mod ui;
 
 pub use openapi::openapi_json;
+pub(crate) use recommend::RecommendRequest;
 
 use crate::problem::Problem;
 use actix_web::http::Method;

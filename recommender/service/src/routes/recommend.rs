@@ -2,24 +2,19 @@
 //! several of them in one call.
 
 use crate::access::Caller;
-use crate::compute::{Ask, Page, Source};
-use crate::cursor::{RankingCursor, expired, fingerprint};
+use crate::asking::{out_of_range, recommend_one};
+use crate::compute::Ranked;
 use crate::filter::ItemFilter;
 use crate::json_body::JsonBody;
-use crate::lookup::{RankedItem, check_k, check_key, check_list, known_ids, ranked_items};
+use crate::lookup::{RankedItem, ranked_items};
 use crate::metrics::Labels;
 use crate::problem::{Problem, ProblemDocument};
-use crate::recent::Asked;
 use crate::request_id::RequestId;
-use crate::serving::{Serving, admit, ranked};
-use crate::tiers::{Choice, Wish};
+use crate::serving::Serving;
+use crate::tiers::Choice;
 use crate::view::View;
-use actix_web::http::header::HeaderMap;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-
-/// Most items of a diverse answer: each is compared with four candidates for every item.
-const MAX_DIVERSE_K: usize = 100;
 
 /// Who is asking, for how many items, at which tier or dim. Exactly one of `user_id` and `history`.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -27,37 +22,37 @@ const MAX_DIVERSE_K: usize = 100;
 #[schema(example = json!({"history": ["1", "3114", "2355"], "k": 5, "tier": "premium"}))]
 pub(crate) struct RecommendRequest {
     /// User key; a user without events is served from the learned start token.
-    user_id: Option<String>,
+    pub(crate) user_id: Option<String>,
     /// Item keys, oldest first; unknown keys are skipped and reported. An empty list is a new user.
-    history: Option<Vec<String>>,
+    pub(crate) history: Option<Vec<String>>,
     /// Items to answer; the service's default if absent.
     #[schema(minimum = 1)]
-    k: Option<usize>,
+    pub(crate) k: Option<usize>,
     /// Tier by name. Not together with `dim`.
-    tier: Option<String>,
+    pub(crate) tier: Option<String>,
     /// A trained dim. Not together with `tier`.
-    dim: Option<usize>,
+    pub(crate) dim: Option<usize>,
     /// Item keys that must not be answered; unknown keys are ignored.
     #[serde(default)]
-    exclude: Vec<String>,
+    pub(crate) exclude: Vec<String>,
     /// If there, only these item keys may be answered; unknown keys are ignored.
-    only: Option<Vec<String>>,
+    pub(crate) only: Option<Vec<String>>,
     /// If there, only items whose attributes satisfy it may be answered; `/v1/bundle` lists the attributes.
-    filter: Option<ItemFilter>,
+    pub(crate) filter: Option<ItemFilter>,
     /// Whether items of the history may be answered again; by default they are left out.
     #[serde(default)]
-    include_seen: bool,
+    pub(crate) include_seen: bool,
     /// 0 (the default) for the best items, towards 1 for items unlike each other, at some cost of score.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1)]
-    diversity: f32,
+    pub(crate) diversity: f32,
     /// Whether each item comes with the history items that pushed it, and by how much of its score. It
     /// costs a model step for each of the newest ten.
     #[serde(default)]
-    explain: bool,
+    pub(crate) explain: bool,
     /// `next` of the page before, with everything else as it was but `k`: gives the items that follow.
     /// Not together with `diversity`.
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
 }
 
 /// The items, best first, and how they were chosen.
@@ -140,7 +135,7 @@ pub(crate) async fn recommend(
     let view = serving.bundle.of_user(body.0.user_id.as_deref());
     let caller = http.extensions().get::<Caller>().copied().unwrap_or_default();
     let note = |labels: Labels| drop(http.extensions_mut().insert(labels));
-    let found = one(&serving, &view, body.0, caller, http.headers(), &note).await?;
+    let found = recommend_one(&serving, &view, body.0, caller, http.headers(), &note).await?;
     Ok(HttpResponse::Ok().json(response(&view, &found.choice, found.ranked, found.next, &id)))
 }
 
@@ -174,7 +169,7 @@ pub(crate) async fn recommend_batch(
     let caller = http.extensions().get::<Caller>().copied().unwrap_or_default();
     let nowhere = |_: Labels| ();
     // All at once, so that the compute threads can take them as batches.
-    let one = |(request, view)| one(&serving, view, request, caller, http.headers(), &nowhere);
+    let one = |(request, view)| recommend_one(&serving, view, request, caller, http.headers(), &nowhere);
     let found = futures::future::join_all(requests.into_iter().zip(&views).map(one)).await;
     // The tiers outlive the answers that borrow their names.
     let choices: Vec<Option<Choice>> =
@@ -187,128 +182,10 @@ pub(crate) async fn recommend_batch(
     Ok(HttpResponse::Ok().json(BatchResponse { answers: answers.collect(), request_id: &id.0 }))
 }
 
-/// One request's answer.
-struct Found {
-    choice: Choice,
-    ranked: crate::compute::Ranked,
-    next: Option<String>,
-}
-
-/// Checks, admits and ranks one request; `note` is told tier and dim.
-async fn one(
-    serving: &Serving,
-    view: &View,
-    request: RecommendRequest,
-    caller: Caller,
-    headers: &HeaderMap,
-    note: &dyn Fn(Labels),
-) -> Result<Found, Problem> {
-    check(&request, serving)?;
-    let asked = asked(&request);
-    let page = page(&request, asked, view)?;
-    let wish = Wish { tier: request.tier.as_deref(), dim: request.dim, key: caller.0 };
-    let choice = serving.tiers.current().choose(wish, headers, view.dims())?;
-    note(Labels::of(&choice, choice.dim));
-    let k = check_k(request.k, &serving.limits, &choice.tier)?;
-    if request.diversity > 0.0 && k > MAX_DIVERSE_K {
-        return Err(Problem::bad_request(format!("k is {k}; with diversity ask for 1 to {MAX_DIVERSE_K}")));
-    }
-    let k = page.map_or(k, |page| k.min(retrieval::MAX_K - page.offset));
-    let pages = request.diversity == 0.0;
-    admit(serving, &choice, caller.0)?;
-    let source = match (request.user_id, request.history) {
-        (Some(user), _) => Source::User(user),
-        (None, history) => Source::Inline(history.unwrap_or_default()),
-    };
-    serving.recent.note(|| match &source {
-        Source::User(user) => Asked::User(user.clone()),
-        Source::Inline(keys) => Asked::Inline(keys.clone()),
-        Source::Item(_) => unreachable!("made above from a user or a history"),
-    });
-    let ask = Ask {
-        source,
-        dim: choice.dim,
-        k,
-        exclude: known_ids(view, &request.exclude),
-        only: request.only.map(|keys| known_ids(view, &keys)),
-        filter: request.filter.map(|filter| filter.predicate(view)).transpose()?,
-        include_seen: request.include_seen,
-        diversity: request.diversity,
-        explain: request.explain,
-        page,
-    };
-    let found = ranked(serving, view, &choice, ask).await?;
-    note(Labels::of(&choice, found.dim));
-    serving.metrics.unknown_items.inc_by(found.unknown.len() as u64);
-    let cursor = RankingCursor {
-        bundle: fingerprint([view.bundle.id()]),
-        asked,
-        history: found.history,
-        dim: found.dim as u32,
-        offset: (page.map_or(0, |page| page.offset) + found.items.len()) as u32,
-    };
-    let more = pages && !found.approximate && found.items.len() == k && (cursor.offset as usize) < retrieval::MAX_K;
-    Ok(Found { choice, ranked: found, next: more.then(|| cursor.encode()) })
-}
-
-/// What all pages of a ranking ask alike.
-fn asked(request: &RecommendRequest) -> u64 {
-    let settled =
-        format!("{:?}", (request.include_seen, request.dim, &request.tier, &request.filter, request.only.is_some()));
-    let lists = request.exclude.iter().chain(request.only.iter().flatten()).map(String::as_str);
-    let count = request.exclude.len().to_string();
-    fingerprint([settled.as_str(), request.user_id.as_deref().unwrap_or_default(), &count].into_iter().chain(lists))
-}
-
-/// The page that a cursor names, if it still can be had.
-fn page(request: &RecommendRequest, asked: u64, view: &View) -> Result<Option<Page>, Problem> {
-    let Some(text) = &request.cursor else { return Ok(None) };
-    let cursor = RankingCursor::parse(text)?;
-    if request.diversity > 0.0 {
-        return Err(Problem::bad_request("cursor and diversity are both given; leave one of them out"));
-    }
-    if cursor.bundle != fingerprint([view.bundle.id()]) {
-        return Err(expired("another bundle is served"));
-    }
-    if cursor.asked != asked {
-        return Err(Problem::bad_request("cursor is of another request; send everything but k as on the page before"));
-    }
-    let (dim, offset) = (cursor.dim as usize, cursor.offset as usize);
-    if !view.dims().contains(&dim) || offset >= retrieval::MAX_K {
-        return Err(Problem::bad_request("cursor is none that this call gave; leave it out"));
-    }
-    Ok(Some(Page { dim, offset, history: cursor.history }))
-}
-
-/// A number that the schema forbids whatever is served.
-fn out_of_range(request: &RecommendRequest) -> Option<String> {
-    if request.k == Some(0) {
-        return Some("k is 0; ask for 1 or more".into());
-    }
-    let good = (0.0..=1.0).contains(&request.diversity);
-    (!good).then(|| format!("diversity is {}; send 0 to 1", request.diversity))
-}
-
-fn check(request: &RecommendRequest, serving: &Serving) -> Result<(), Problem> {
-    let limits = &serving.limits;
-    match (&request.user_id, &request.history) {
-        (Some(user), None) => check_key("user_id", user, limits)?,
-        (None, Some(history)) => check_list("history", history, limits.history, limits)?,
-        (Some(_), Some(_)) => return Err(Problem::bad_request("user_id and history are both given; send one of them")),
-        (None, None) => return Err(Problem::bad_request("neither user_id nor history is given; send one of them")),
-    };
-    // A k of 0 is refused by `check_k`, which knows the tier's largest.
-    if let Some(wrong) = out_of_range(request).filter(|_| request.k != Some(0)) {
-        return Err(Problem::bad_request(wrong));
-    }
-    check_list("exclude", &request.exclude, limits.exclude, limits)?;
-    request.only.as_ref().map_or(Ok(()), |only| check_list("only", only, limits.exclude, limits))
-}
-
 fn response<'a>(
     view: &'a View,
     choice: &'a Choice,
-    found: crate::compute::Ranked,
+    found: Ranked,
     next: Option<String>,
     id: &'a RequestId,
 ) -> RecommendResponse<'a> {

@@ -293,6 +293,8 @@ fn changes_need_a_key_with_the_scope_items_in_any_case() {
 fn an_upsert_with_vectors_makes_an_item_and_one_that_cannot_be_placed_is_left_out() {
     let server = Server::start();
     let store = server.store.clone().unwrap();
+    // What is there at the start is taken in by the start: this comes later.
+    assert_eq!(server.client.get("/readyz").status, 200);
     let upsert = |key: &str, features: Vec<f32>| StreamEvent::ItemUpsert {
         item_id: key.into(),
         timestamp_ms: NOW_MS,

@@ -179,3 +179,52 @@ fn while_it_drains_it_is_not_ready_and_still_answers() {
     assert_eq!(server.client.get("/livez").status, 200);
     server.stop().unwrap();
 }
+
+fn metric(server: &Server, name: &str) -> f64 {
+    let text = server.client.get("/metrics").text;
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0.0)
+}
+
+/// Waits until so many questions in the shadow were answered.
+fn compared(server: &Server, count: f64) {
+    let begun = std::time::Instant::now();
+    while metric(server, "recommender_shadow_total{outcome=\"compared\"}") < count {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{}", server.client.get("/metrics").text);
+    }
+}
+
+#[test]
+fn a_bundle_in_the_shadow_is_asked_and_its_answers_go_to_nobody() {
+    other_bundle();
+    let server = Server::start();
+    let first = id_of(bundle_dir());
+    let before = server.client.recommend(&json!({"history": [key(1)]})).item_ids();
+    let reply = load(&server, json!({"bundle": "other", "share_permille": 1000, "shadow": true}));
+    assert_eq!((reply.status, &reply.json()["shadow"]), (200, &json!(true)), "{}", reply.text);
+    assert_eq!(served(&server), first, "it is not served");
+    for asked in 1..=5 {
+        let user = server.client.recommend(&json!({"user_id": format!("u{asked}"), "explain": true})).json();
+        assert_eq!(user["bundle_id"], first);
+        compared(&server, f64::from(2 * asked - 1));
+        assert_eq!(server.client.recommend(&json!({"history": [key(1)]})).item_ids(), before);
+        compared(&server, f64::from(2 * asked));
+    }
+    let (count, sum) =
+        (metric(&server, "recommender_shadow_overlap_count"), metric(&server, "recommender_shadow_overlap_sum"));
+    assert_eq!(count, 10.0);
+    assert!((0.0..10.0).contains(&sum), "one epoch and twelve do not agree on everything: {sum}");
+    assert_eq!(metric(&server, "recommender_shadow_total{outcome=\"failed\"}"), 0.0);
+    let shown = server.client.call("GET", "/admin/v1/bundle", &HEADERS, "").json();
+    assert_eq!((&shown["trial_in_shadow"], &shown["trial_permille"]), (&json!(true), &json!(1000)));
+    // A Bundle agrees with itself, and a rollback ends the shadow.
+    assert_eq!(roll_back(&server).status, 200);
+    assert_eq!(load(&server, json!({"shadow": true})).status, 200);
+    server.client.recommend(&json!({"history": [key(1)]}));
+    compared(&server, 11.0);
+    assert_eq!(metric(&server, "recommender_shadow_overlap_sum"), sum + 1.0);
+    assert_eq!(roll_back(&server).status, 200);
+    server.client.recommend(&json!({"history": [key(1)]}));
+    assert_eq!(served(&server), first);
+    let answers = server.client.get("/metrics").text;
+    assert!(!answers.contains(&format!("recommender_answers_total{{bundle_id={}", id_of(other_bundle()))), "{answers}");
+}
