@@ -7,7 +7,6 @@ use crate::problem::Problem;
 use crate::recent::Asked;
 use crate::served::{ServedBundle, Trial};
 use crate::serving::Serving;
-use crate::users::UserEntry;
 use actix_web::web;
 use fmrlrec::Bundle;
 use std::path::{Path, PathBuf};
@@ -190,7 +189,7 @@ fn first_items(serving: &Serving, served: &ServedBundle, asked: &Asked) -> Resul
         Asked::Inline(keys) => keys.clone(),
         Asked::User(user) => serving.store.history_keys(user)?,
     };
-    let entry = UserEntry::inline(served, dim, keys.iter().map(String::as_str))?;
+    let entry = serving.store.inline(served, dim, keys.iter().map(String::as_str))?;
     let search = Search {
         query: Query::Vector(entry.vector(dim)),
         k: COMPARED.min(served.table.items()),

@@ -11,7 +11,7 @@
 
 use crate::clock::Clock;
 use crate::hidden::HiddenItems;
-use crate::kept::Kept;
+use crate::kept::{Kept, Window};
 use crate::problem::Problem;
 use crate::served::ServedBundle;
 use feature_store::{Applied, Event, NewestEntries, Revision, StoreError, UserStateStore};
@@ -29,6 +29,8 @@ pub(crate) struct UserEntry {
     /// None for a user without a history, and for a history that came with a request.
     revision: Option<Revision>,
     kept: Kept,
+    /// How much of it the model reads.
+    window: Window,
     /// Vector and hidden state at the largest dim computed so far.
     state: UserState,
     /// Place of the first item that the state holds, among all entries that ever came.
@@ -73,25 +75,20 @@ impl UserEntry {
     }
 
     /// Ids that the model reads, oldest first.
-    pub(crate) fn read_ids(&self, served: &ServedBundle) -> Vec<u32> {
-        self.kept.window(served.bundle.max_history())
+    pub(crate) fn read_ids(&self) -> Vec<u32> {
+        self.kept.window(self.window)
     }
 
-    /// An entry of a history that came with a request, all of it, oldest first. Runs the model.
-    pub(crate) fn inline<'a>(
+    fn fold(
         served: &ServedBundle,
         dim: usize,
-        keys: impl ExactSizeIterator<Item = &'a str>,
+        revision: Option<Revision>,
+        kept: Kept,
+        window: Window,
     ) -> Result<UserEntry, Problem> {
-        let total = keys.len() as u64;
-        UserEntry::fold(served, dim, None, Kept::of(served.bundle.vocabulary(), keys, total))
-    }
-
-    fn fold(served: &ServedBundle, dim: usize, revision: Option<Revision>, kept: Kept) -> Result<UserEntry, Problem> {
-        let max_len = served.bundle.max_history();
-        let read = kept.window(max_len);
+        let read = kept.window(window);
         let state = served.bundle.fold(&read, dim)?;
-        Ok(UserEntry { revision, start: kept.window_start(max_len), history_len: read.len(), kept, state })
+        Ok(UserEntry { revision, window, start: kept.window_start(window), history_len: read.len(), kept, state })
     }
 
     /// The entry after the store's newer entries, and how many items the model read; none if they do not
@@ -108,15 +105,15 @@ impl UserEntry {
         if !follows || new > newest.entries.len() {
             return Ok(None);
         }
-        let (max_len, mut entry) = (served.bundle.max_history(), self.clone());
+        let mut entry = self.clone();
         entry.revision = Some(newest.revision);
         let mut known = Vec::with_capacity(new);
         for added in &newest.entries[newest.entries.len() - new..] {
             known.extend(entry.kept.push(served.bundle.vocabulary(), &added.item_id, most));
         }
         // The window moved: its state is another one.
-        if entry.kept.window_start(max_len) != entry.start {
-            let folded = UserEntry::fold(served, self.state.dim(), entry.revision, entry.kept)?;
+        if entry.kept.window_start(self.window) != entry.start {
+            let folded = UserEntry::fold(served, self.state.dim(), entry.revision, entry.kept, self.window)?;
             let read = folded.history_len;
             return Ok(Some((folded, read)));
         }
@@ -219,10 +216,26 @@ impl UserStates {
         let (history, revision) = record.map_or((Vec::new(), None), |it| (it.history, Some(it.revision)));
         let keys = history.iter().map(|entry| entry.item_id.as_str());
         let kept = Kept::of(served.bundle.vocabulary(), keys, revision.map_or(0, |revision| revision.events));
-        let entry = UserEntry::fold(served, dim, revision, kept)?;
+        let entry = UserEntry::fold(served, dim, revision, kept, self.window(served))?;
         // The start token is an item too.
         let model_items = entry.history_len.max(1);
         Ok(self.keep(served, user, entry, Made::Folded, model_items))
+    }
+
+    /// An entry of a history that came with a request, all of it, oldest first. Runs the model.
+    pub(crate) fn inline<'a>(
+        &self,
+        served: &ServedBundle,
+        dim: usize,
+        keys: impl ExactSizeIterator<Item = &'a str>,
+    ) -> Result<UserEntry, Problem> {
+        let total = keys.len() as u64;
+        let kept = Kept::of(served.bundle.vocabulary(), keys, total);
+        UserEntry::fold(served, dim, None, kept, self.window(served))
+    }
+
+    fn window(&self, served: &ServedBundle) -> Window {
+        Window::new(served.bundle.max_history(), self.store.max_history())
     }
 
     fn keep(&self, served: &ServedBundle, user: &str, entry: UserEntry, made: Made, model_items: usize) -> Found {

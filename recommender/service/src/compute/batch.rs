@@ -66,7 +66,7 @@ fn user_of(
             (found.entry, outcome)
         }
         Source::Inline(keys) => {
-            let entry = UserEntry::inline(served, dim, keys.iter().map(String::as_str))?;
+            let entry = users.inline(served, dim, keys.iter().map(String::as_str))?;
             metrics.model_items.inc_by(entry.history_len.max(1) as u64);
             (Arc::new(entry), "inline")
         }
@@ -114,7 +114,7 @@ fn finish(ready: &Ready, mut items: Vec<Scored>) -> Result<Ranked, Problem> {
         items = diversify(&served.table, *dim, items, ask.k, ask.diversity)?;
     }
     let because = match ask.explain {
-        true => explain(served, &user.as_ref().map_or_else(Vec::new, |user| user.read_ids(served)), *dim, &items)?,
+        true => explain(served, &user.as_ref().map_or_else(Vec::new, |user| user.read_ids()), *dim, &items)?,
         false => Vec::new(),
     };
     let unknown = user.as_ref().map_or_else(Vec::new, |user| user.unknown());
