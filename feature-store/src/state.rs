@@ -39,6 +39,8 @@ const MAX_HISTORY_LIMIT: usize = 10_000;
 const CACHE_BYTES: u64 = 64 << 20;
 /// Written into every store: another version's store is refused, not misread.
 const FORMAT: &str = "recommender user state, format 2\n";
+/// What to do about a store that cannot be read.
+const WAY_OUT: &str = "restore a copy of the folder, or remove it and replay the stream";
 /// The file that holds it.
 const FORMAT_FILE: &str = "format";
 const USERS_KEY: &str = "users";
@@ -214,10 +216,7 @@ impl Inner {
 
     /// A record that does not decode though the database's own checksums hold.
     fn damaged(&self, what: &str) -> StoreError {
-        StoreError::State {
-            path: self.path.clone(),
-            reason: format!("{what} is unreadable; restore a copy of the folder, or remove it and replay the stream"),
-        }
+        StoreError::State { path: self.path.clone(), reason: format!("{what} is unreadable; {WAY_OUT}") }
     }
 }
 
@@ -236,13 +235,13 @@ fn check_format(path: &Path) -> Result<bool, StoreError> {
              events again",
         ));
     }
-    match std::fs::read_to_string(path.join(FORMAT_FILE)) {
-        Ok(found) if found == FORMAT => Ok(true),
+    match std::fs::read(path.join(FORMAT_FILE)) {
+        Ok(found) if found == FORMAT.as_bytes() => Ok(true),
         Ok(found) => Err(StoreError::corrupt(
             path,
             format!(
-                "is of {:?}, and this version reads {:?}; name a new path and ingest again",
-                found.trim(),
+                "is of {:?}, and this version reads {:?}; name a new path and ingest again, or {WAY_OUT}",
+                String::from_utf8_lossy(&found).trim(),
                 FORMAT.trim()
             ),
         )),
@@ -272,15 +271,31 @@ fn open_database(path: &Path) -> Result<Database, StoreError> {
 }
 
 fn failure(path: &Path, error: &fjall::Error) -> StoreError {
-    match error {
-        // Kept as the system's own error, so that a full disk is not taken for bad input.
-        fjall::Error::Io(source) => {
-            StoreError::Io { path: path.to_path_buf(), source: std::io::Error::new(source.kind(), source.to_string()) }
-        }
-        fjall::Error::Poisoned => StoreError::State {
-            path: path.to_path_buf(),
-            reason: "an earlier write failed, so nothing more is accepted; free the disk and start again".to_owned(),
-        },
-        other => StoreError::State { path: path.to_path_buf(), reason: other.to_string() },
+    // Kept as the system's own error, so that a full disk is not taken for bad input.
+    if let Some(source) = system_error(error) {
+        let source = std::io::Error::new(source.kind(), source.to_string());
+        return StoreError::Io { path: path.to_path_buf(), source };
     }
+    let reason = match error {
+        fjall::Error::Poisoned => {
+            "an earlier write failed, so nothing more is accepted; free the disk and start again".to_owned()
+        }
+        other => format!("is damaged ({other}); {WAY_OUT}"),
+    };
+    StoreError::State { path: path.to_path_buf(), reason }
+}
+
+/// The operating system's error behind the database's, unless it only says that a file is not what it was:
+/// cut short, or missing.
+fn system_error(error: &fjall::Error) -> Option<&std::io::Error> {
+    use std::io::ErrorKind as Kind;
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref::<std::io::Error>() {
+            let damage = matches!(found.kind(), Kind::UnexpectedEof | Kind::NotFound | Kind::InvalidData);
+            return (!damage).then_some(found);
+        }
+        cause = error.source();
+    }
+    None
 }

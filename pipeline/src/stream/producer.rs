@@ -44,8 +44,17 @@ struct Request {
     messages: Vec<Outgoing>,
     since: Instant,
     answer: oneshot::Sender<Result<Vec<Place>, ProduceError>>,
-    /// Room that they take; given back when the request is dropped.
-    _room: OwnedSemaphorePermit,
+    /// Room that they take.
+    room: OwnedSemaphorePermit,
+}
+
+impl Request {
+    fn reply(self, outcome: Result<Vec<Place>, ProduceError>) {
+        // First: who hears the answer finds room for the next.
+        drop(self.room);
+        // An error means that the client went away in the meantime.
+        let _ = self.answer.send(outcome);
+    }
 }
 
 /// The sink of a stream behind a queue. Dropped, it finishes what is in the queue.
@@ -93,7 +102,7 @@ impl Producer {
         let count = u32::try_from(messages.len()).map_err(|_| full.clone())?;
         let room = Arc::clone(&self.room).try_acquire_many_owned(count).map_err(|_| full)?;
         let (answer, answered) = oneshot::channel();
-        let request = Request { messages, since: Instant::now(), answer, _room: room };
+        let request = Request { messages, since: Instant::now(), answer, room };
         let ended = || ProduceError::Unacknowledged { reason: "the stream's producer has ended".to_owned() };
         let queue = self.queue.as_ref().expect("it is taken when the producer is dropped");
         queue.send(request).map_err(|_| ended())?;
@@ -135,7 +144,7 @@ fn answer(group: Vec<Request>, sink: &mut dyn Sink, patience: std::time::Duratio
         let waited = request.since.elapsed();
         if waited >= patience {
             let waited_ms = waited.as_millis() as u64;
-            let _ = request.answer.send(Err(ProduceError::Late { waited_ms }));
+            request.reply(Err(ProduceError::Late { waited_ms }));
             continue;
         }
         messages.append(&mut request.messages);
@@ -152,8 +161,7 @@ fn answer(group: Vec<Request>, sink: &mut dyn Sink, patience: std::time::Duratio
     for (request, to) in sent {
         let answer = places.as_ref().map(|places| places[from..to].to_vec()).map_err(ProduceError::clone);
         from = to;
-        // An error means that the client went away in the meantime.
-        let _ = request.answer.send(answer);
+        request.reply(answer);
     }
 }
 

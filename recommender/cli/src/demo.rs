@@ -19,7 +19,7 @@ use std::time::Instant;
 /// Said on the first Ctrl-C, whatever the demo is doing then.
 const PROMISE: &str = "stopping at the next safe point; Ctrl-C again ends at once";
 /// Newest events kept for a user of the demo.
-const MAX_HISTORY: usize = 200;
+const MAX_HISTORY: usize = 400;
 
 /// Runs the stages and prints the seconds of each.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {

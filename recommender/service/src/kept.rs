@@ -1,16 +1,32 @@
 //! A user's kept history as ids, and which of it the model reads.
 //!
-//! **The window.** Of a history of which `total` entries ever came, the model reads the newest `max_len`
-//! known items of those before the last multiple of `max_len`, and every known item since: all of a short
-//! history, and of a long one between `max_len` and `2 max_len - 1` items. So the window's start stays
-//! where it is for `max_len` events, and each of them is one step on from the state before; then it moves,
-//! and the state is folded anew. That is two items read an event, at a history of 10 and of 10,000.
+//! **The window.** A model was trained on up to `max_len` items. Of a history of which `total` entries ever
+//! came it reads the newest `max_len` known items of those before the last multiple of `period`, and every
+//! known item since: all of a short history, and of a long one between `max_len` and `max_len + period - 1`
+//! items. So the window's start stays where it is for `period` events, and each of them is one step on from
+//! the state before; then it moves, and the state is folded anew. An event costs `1 + max_len / period` items
+//! read, at a history of 10 and of 10,000. The period is what the store keeps beyond `max_len`, at most
+//! `max_len`; where it keeps no more than that, the window is the newest `max_len` and moves at every event.
 //!
 //! The window is a function of the kept history and of `total`, of nothing else: a state that was carried
 //! on from event to event and one that was folded after a restart are equal.
 
 use feature_store::PAD;
 use std::collections::VecDeque;
+
+/// How much of a history the model reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window {
+    max_len: usize,
+    period: usize,
+}
+
+impl Window {
+    /// For a model trained on up to `max_len` items and a store that keeps `max_history` entries.
+    pub(crate) fn new(max_len: usize, max_history: usize) -> Window {
+        Window { max_len, period: max_history.saturating_sub(max_len).clamp(1, max_len.max(1)) }
+    }
+}
 
 /// The newest entries of a history, oldest first, in the order of the store.
 #[derive(Debug, Clone, Default)]
@@ -78,14 +94,14 @@ impl Kept {
     }
 
     /// Place of the window's first entry among all that ever came.
-    pub(crate) fn window_start(&self, max_len: usize) -> u64 {
+    pub(crate) fn window_start(&self, window: Window) -> u64 {
         let first = self.total - self.ids.len() as u64;
-        first + self.start_index(max_len) as u64
+        first + self.start_index(window) as u64
     }
 
     /// Known ids of the window, oldest first.
-    pub(crate) fn window(&self, max_len: usize) -> Vec<u32> {
-        self.ids.range(self.start_index(max_len)..).copied().filter(|id| *id != PAD).collect()
+    pub(crate) fn window(&self, window: Window) -> Vec<u32> {
+        self.ids.range(self.start_index(window)..).copied().filter(|id| *id != PAD).collect()
     }
 
     /// Bytes that it holds, about.
@@ -111,8 +127,8 @@ impl Kept {
     }
 
     /// Where the window starts in `ids`.
-    fn start_index(&self, max_len: usize) -> usize {
-        let since = usize::try_from(self.total % max_len as u64).expect("it is less than max_len");
+    fn start_index(&self, Window { max_len, period }: Window) -> usize {
+        let since = usize::try_from(self.total % period as u64).expect("it is less than the period");
         let mut start = self.ids.len().saturating_sub(since);
         let mut known = 0;
         while start > 0 && known < max_len {
@@ -125,7 +141,7 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
-    use super::Kept;
+    use super::{Kept, Window};
     use proptest::prelude::*;
 
     /// Items 1 to 9 are known.
@@ -140,13 +156,22 @@ mod tests {
     #[test]
     fn the_window_is_all_of_a_short_history_and_moves_every_max_len_events() {
         let keys: Vec<String> = (0..30).map(|n| (n % 9 + 1).to_string()).collect();
-        let check = |len: usize, start: u64| {
-            let kept = of(&keys[..len], len as u64);
-            assert_eq!(kept.window_start(4), start, "of {len}");
-            assert_eq!(kept.window(4).len() as u64, len as u64 - start, "of {len}");
+        let check = |max_history: usize, len: usize, start: u64| {
+            let (kept, window) = (of(&keys[..len], len as u64), Window::new(4, max_history));
+            assert_eq!(kept.window_start(window), start, "of {len}, keeping {max_history}");
+            assert_eq!(kept.window(window).len() as u64, len as u64 - start, "of {len}");
         };
         for (len, start) in [(0, 0), (1, 0), (4, 0), (7, 0), (8, 4), (11, 4), (12, 8), (30, 24)] {
-            check(len, start);
+            check(100, len, start);
+            check(8, len, start);
+        }
+        // Less is kept: the window moves more often, and at every event where nothing is kept beyond it.
+        for (len, start) in [(5, 0), (6, 2), (7, 2), (8, 4), (9, 4)] {
+            check(6, len, start);
+        }
+        for (len, start) in [(4, 0), (5, 1), (6, 2), (30, 26)] {
+            check(4, len, start);
+            check(2, len, start);
         }
     }
 
@@ -155,7 +180,7 @@ mod tests {
         let keys = ["1", "x", "2", "y", "x", "3"].map(str::to_owned);
         let kept = of(&keys, 6);
         // Two came since the last multiple of 4; of the four before, 1 and 2 are known.
-        assert_eq!(kept.window(4), [1, 2, 3]);
+        assert_eq!(kept.window(Window::new(4, 100)), [1, 2, 3]);
         assert_eq!(kept.unknown(), ["x", "y"]);
         assert_eq!(kept.seen(), [1, 2, 3]);
     }
@@ -179,10 +204,11 @@ mod tests {
             prop_assert_eq!(&carried.ids, &anew.ids);
             prop_assert_eq!(carried.seen(), anew.seen());
             prop_assert_eq!(carried.unknown(), anew.unknown());
-            prop_assert_eq!(carried.window(max_len), anew.window(max_len));
-            prop_assert_eq!(carried.window_start(max_len), anew.window_start(max_len));
-            let known = anew.seen().len();
-            prop_assert!(anew.window(max_len).len() >= known.min(max_len) && anew.window(max_len).len() < 2 * max_len);
+            let window = Window::new(max_len, most);
+            prop_assert_eq!(carried.window(window), anew.window(window));
+            prop_assert_eq!(carried.window_start(window), anew.window_start(window));
+            let (known, read) = (anew.seen().len(), anew.window(window).len());
+            prop_assert!(read >= known.min(max_len) && read < 2 * max_len, "{} of {}", read, known);
         }
     }
 }

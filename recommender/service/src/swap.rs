@@ -8,7 +8,6 @@ use crate::recent::Asked;
 use crate::served::{ServedBundle, Trial};
 use crate::serving::Serving;
 use crate::tiers::SearchMode;
-use crate::users::UserEntry;
 use crate::view::View;
 use actix_web::web;
 use fmrlrec::Bundle;
@@ -208,7 +207,7 @@ fn first_items(serving: &Serving, view: &View, asked: &Asked) -> Result<Vec<Stri
         Asked::Inline(keys) => keys.clone(),
         Asked::User(user) => serving.store.history_keys(user)?,
     };
-    let entry = UserEntry::inline(view, dim, view.bundle.blocks(), &keys)?;
+    let entry = serving.store.inline(view, dim, view.bundle.blocks(), &keys)?;
     let search = Search {
         query: Query::Vector(entry.vector(dim)),
         k: COMPARED.min(view.items()),

@@ -11,7 +11,7 @@
 
 use crate::clock::Clock;
 use crate::hidden::HiddenItems;
-use crate::kept::Kept;
+use crate::kept::{Kept, Window};
 use crate::problem::Problem;
 use crate::view::View;
 use feature_store::{Applied, Event, NewestEntries, Revision, StoreError, UserStateStore};
@@ -40,6 +40,8 @@ pub(crate) struct UserEntry {
     kept: Kept,
     /// Added items of the history, with the marks that their ids had ([`crate::added::Added::mark`]).
     added: Box<[(u32, u64)]>,
+    /// How much of it the model reads.
+    window: Window,
     /// Vector and hidden state at the largest dim computed so far.
     state: UserState,
     /// Place of the first item that the state holds, among all entries that ever came.
@@ -84,15 +86,8 @@ impl UserEntry {
     }
 
     /// Ids that the model reads, oldest first.
-    pub(crate) fn read_ids(&self, view: &View) -> Vec<u32> {
-        self.kept.window(view.bundle.max_history())
-    }
-
-    /// An entry of a history that came with a request, all of it, oldest first. Runs the model.
-    pub(crate) fn inline(view: &View, dim: usize, depth: usize, keys: &[String]) -> Result<UserEntry, Problem> {
-        let kept = Kept::of(|key| view.id(key), keys.iter().map(String::as_str), keys.len() as u64);
-        let entry = UserEntry::fold(view, (dim, depth), None, kept)?;
-        Ok(UserEntry { version: version_of(&keys), ..entry })
+    pub(crate) fn read_ids(&self) -> Vec<u32> {
+        self.kept.window(self.window)
     }
 
     fn fold(
@@ -100,12 +95,13 @@ impl UserEntry {
         (dim, depth): (usize, usize),
         revision: Option<Revision>,
         kept: Kept,
+        window: Window,
     ) -> Result<UserEntry, Problem> {
-        let max_len = view.bundle.max_history();
-        let read = kept.window(max_len);
+        let read = kept.window(window);
         let state = view.fold(&read, dim, depth)?;
-        let (start, added) = (kept.window_start(max_len), marks(&kept, view));
-        Ok(UserEntry { version: version_of(&revision), revision, start, history_len: read.len(), kept, added, state })
+        let (version, added, history_len) = (version_of(&revision), marks(&kept, view), read.len());
+        let start = kept.window_start(window);
+        Ok(UserEntry { version, revision, kept, added, window, state, start, history_len })
     }
 
     /// Whether it would come out the same among the items of a view: what it used of the added ones is as
@@ -129,7 +125,7 @@ impl UserEntry {
         if !follows || new > newest.entries.len() {
             return Ok(None);
         }
-        let (max_len, mut entry) = (view.bundle.max_history(), self.clone());
+        let mut entry = self.clone();
         entry.revision = Some(newest.revision);
         entry.version = version_of(&entry.revision);
         let mut known = Vec::with_capacity(new);
@@ -137,8 +133,9 @@ impl UserEntry {
             known.extend(entry.kept.push(|key| view.id(key), &added.item_id, most));
         }
         // The window moved: its state is another one.
-        if entry.kept.window_start(max_len) != entry.start {
-            let folded = UserEntry::fold(view, (self.state.dim(), self.state.depth()), entry.revision, entry.kept)?;
+        if entry.kept.window_start(self.window) != entry.start {
+            let size = (self.state.dim(), self.state.depth());
+            let folded = UserEntry::fold(view, size, entry.revision, entry.kept, self.window)?;
             let read = folded.history_len;
             return Ok(Some((folded, read)));
         }
@@ -254,10 +251,21 @@ impl UserStates {
         let (history, revision) = record.map_or((Vec::new(), None), |it| (it.history, Some(it.revision)));
         let keys = history.iter().map(|entry| entry.item_id.as_str());
         let kept = Kept::of(|key| view.id(key), keys, revision.map_or(0, |revision| revision.events));
-        let entry = UserEntry::fold(view, (dim, depth), revision, kept)?;
+        let entry = UserEntry::fold(view, (dim, depth), revision, kept, self.window(view))?;
         // The start token is an item too.
         let model_items = entry.history_len.max(1);
         Ok(self.keep(view, user, entry, Made::Folded, model_items))
+    }
+
+    /// An entry of a history that came with a request, all of it, oldest first. Runs the model.
+    pub(crate) fn inline(&self, view: &View, dim: usize, depth: usize, keys: &[String]) -> Result<UserEntry, Problem> {
+        let kept = Kept::of(|key| view.id(key), keys.iter().map(String::as_str), keys.len() as u64);
+        let entry = UserEntry::fold(view, (dim, depth), None, kept, self.window(view))?;
+        Ok(UserEntry { version: version_of(&keys), ..entry })
+    }
+
+    fn window(&self, view: &View) -> Window {
+        Window::new(view.bundle.max_history(), self.store.max_history())
     }
 
     fn keep(&self, view: &View, user: &str, entry: UserEntry, made: Made, model_items: usize) -> Found {

@@ -234,7 +234,12 @@ impl KafkaSource {
         if self.warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
             self.warned_at = Some(Instant::now());
             let (topic, brokers) = (&self.topic, &self.config.brokers);
-            tracing::warn!(topic, brokers, reason, "no answer from kafka.brokers: trying again until there is one");
+            tracing::warn!(
+                topic,
+                brokers,
+                reason,
+                "the topic cannot be read from kafka.brokers: trying again until it can"
+            );
         }
     }
 

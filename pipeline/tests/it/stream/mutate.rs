@@ -61,7 +61,9 @@ const TOKENS: [&str; 24] = [
 
 fn mutate(random: &mut StdRng) -> Vec<u8> {
     let mut bytes = SEEDS.choose(random).expect("there are seeds").as_bytes().to_vec();
-    for _ in 0..random.random_range(1..8) {
+    // Mostly one or two: more leave little of a message that a decoder would look into.
+    let mutations = random.random_range(1..8).min(random.random_range(1..8)).min(random.random_range(1..8));
+    for _ in 0..mutations {
         let at = random.random_range(0..=bytes.len());
         match random.random_range(0..7) {
             0 if at < bytes.len() => bytes[at] ^= 1 << random.random_range(0..8),
@@ -130,7 +132,7 @@ fn bent_messages_are_taken_within_the_limits_or_refused_in_a_sentence() {
     }
     drop(in_hand);
     // The generator is worth something: it makes messages that are taken, and mostly ones that are not.
-    assert!(taken > inputs / 50 && taken < inputs * 3, "{taken} of {inputs} were taken");
+    assert!(taken > inputs / 100 && taken < inputs, "{taken} of {inputs} were taken");
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn user_of(
             (found.entry, outcome)
         }
         Source::Inline(keys) => {
-            let entry = UserEntry::inline(view, dim, depth, keys)?;
+            let entry = users.inline(view, dim, depth, keys)?;
             metrics.model_items.inc_by(entry.history_len.max(1) as u64);
             (Arc::new(entry), "inline")
         }
@@ -151,7 +151,7 @@ fn finish(ready: &Ready, mut items: Vec<Scored>) -> Result<Ranked, Problem> {
     let because = match ask.explain {
         true => explain(
             view,
-            &user.as_ref().map_or_else(Vec::new, |user| user.read_ids(view)),
+            &user.as_ref().map_or_else(Vec::new, |user| user.read_ids()),
             (*dim, job.tier.depth_in(view)),
             &items,
         )?,

@@ -108,7 +108,7 @@ async fn streamed(
     event: Event,
     id: RequestId,
 ) -> Result<EventResponse, Problem> {
-    let known_item = serving.bundle.vocabulary().id(&event.item_id).is_some();
+    let known_item = serving.bundle.view().id(&event.item_id).is_some();
     let counted = |outcome: &str| serving.metrics.events.with_label_values(&[outcome]).inc();
     let places = stream.put(vec![event]).await.map_err(|error| {
         counted("refused_by_stream");
