@@ -10,6 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 /// Longest text that can be a cursor: that of a catalogue page with the longest key.
 const MAX_TEXT: usize = 2 * (1 + 8 + feature_store::MAX_KEY_BYTES + 4);
+/// Digits of the text.
+const HEX: &[u8; 16] = b"0123456789abcdef";
 /// First byte of a ranking's cursor, and of a catalogue's.
 const RANKING: u8 = 1;
 const CATALOGUE: u8 = 2;
@@ -96,7 +98,8 @@ fn sealed(kind: u8, content: &[u8]) -> String {
     bytes.extend_from_slice(content);
     let check = checksum(&bytes);
     bytes.extend_from_slice(&check);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from(HEX[usize::from(value)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The content of a text of this kind that is whole.

@@ -5,6 +5,9 @@
 //! recommendation asks. No span is sent anywhere from here.
 
 use actix_web::http::header::{HeaderMap, HeaderName};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Header of the trace, in both directions.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -21,12 +24,10 @@ pub(crate) struct TraceContext {
 impl TraceContext {
     /// The caller's trace with a span of its own, or a new trace that is not sampled.
     pub(crate) fn from_headers(headers: &HeaderMap) -> TraceContext {
-        let random = uuid::Uuid::new_v4().as_u128();
-        // Of a v4 UUID the low half has two fixed bits and is never zero.
-        let span = random as u64;
         let given = headers.get(TRACEPARENT).and_then(|value| parse(value.to_str().ok()?));
-        let (trace, flags) = given.unwrap_or_else(|| (uuid::Uuid::new_v4().as_u128(), 0));
-        TraceContext { trace, span, flags }
+        let new = || (u128::from(random()) << 64 | u128::from(random()), 0);
+        let (trace, flags) = given.unwrap_or_else(new);
+        TraceContext { trace, span: random(), flags }
     }
 
     /// The trace's id, 32 hex digits.
@@ -38,6 +39,14 @@ impl TraceContext {
     pub(crate) fn header(&self) -> String {
         format!("00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
     }
+}
+
+/// Bits that nobody guesses and no system call is needed for: a counter under keys of this process. Never
+/// zero, which would be no id.
+fn random() -> u64 {
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    KEYS.hash_one(NEXT.fetch_add(1, Ordering::Relaxed)).max(1)
 }
 
 /// Trace id and flags of a header of version 00, or of a later one that begins like it.
