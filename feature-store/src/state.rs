@@ -286,13 +286,14 @@ fn failure(path: &Path, error: &fjall::Error) -> StoreError {
 }
 
 /// The operating system's error behind the database's, unless it only says that a file is not what it was:
-/// cut short, or missing.
+/// cut short, missing, or with places in it that cannot be.
 fn system_error(error: &fjall::Error) -> Option<&std::io::Error> {
     use std::io::ErrorKind as Kind;
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(found) = error.downcast_ref::<std::io::Error>() {
-            let damage = matches!(found.kind(), Kind::UnexpectedEof | Kind::NotFound | Kind::InvalidData);
+            let damage =
+                matches!(found.kind(), Kind::UnexpectedEof | Kind::NotFound | Kind::InvalidData | Kind::InvalidInput);
             return (!damage).then_some(found);
         }
         cause = error.source();

@@ -92,6 +92,11 @@ impl Producer {
         Ok(Producer { queue: Some(queue), room, limit, thread: Some(thread) })
     }
 
+    /// Messages that are on their way.
+    pub fn in_flight(&self) -> usize {
+        self.limit - self.room.available_permits()
+    }
+
     /// Hands over messages; gives their places, in order, once they are durable.
     ///
     /// # Errors
@@ -167,6 +172,6 @@ fn answer(group: Vec<Request>, sink: &mut dyn Sink, patience: std::time::Duratio
 
 impl std::fmt::Debug for Producer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Producer(room for {} of {})", self.room.available_permits(), self.limit)
+        write!(f, "Producer({} of {} messages on their way)", self.in_flight(), self.limit)
     }
 }

@@ -47,6 +47,7 @@ impl RunningStream {
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
         let consumer = std::thread::spawn(move || {
+            let _told = ToldOnPanic(Arc::clone(&metrics));
             let done = consume(&config, &store, &metrics, false, &|| asked.load(Ordering::Relaxed));
             match &done {
                 Ok(()) => metrics.ended("it was asked to stop"),
@@ -71,6 +72,17 @@ impl RunningStream {
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         self.consumer.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the stream's consumer ended in a panic")))
+    }
+}
+
+/// Numbers must not say that a consumer runs which panicked.
+struct ToldOnPanic(Arc<StreamMetrics>);
+
+impl Drop for ToldOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.ended("it panicked; the log says where");
+        }
     }
 }
 

@@ -23,6 +23,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(20);
 /// Between two attempts to join again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Between two questions how many partitions the topic has.
+const ASK_EVERY: Duration = Duration::from_secs(5);
 /// Between two warnings of the same wait.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 /// Events of the library that are read to find out why it does not connect.
@@ -49,6 +51,8 @@ pub struct KafkaSource {
     /// Since when nothing but failures came.
     failing_since: Option<Instant>,
     warned_at: Option<Instant>,
+    /// When the topic was last asked for its partitions.
+    asked_at: Option<Instant>,
     /// Rebalances of consumers before this one.
     rebalances_before: u64,
 }
@@ -111,6 +115,7 @@ impl KafkaSource {
             partitions: None,
             failing_since: None,
             warned_at: None,
+            asked_at: None,
             rebalances_before: 0,
         })
     }
@@ -136,7 +141,7 @@ impl KafkaSource {
             }
             let shared = self.consumer.context().shared();
             match &shared.last_told {
-                Some((code, reason)) if keeps_out(*code) => self.kept_out(reason),
+                Some((code, reason)) if self.keeps_out(*code, reason) => self.kept_out(reason),
                 told if passes(&error) => StreamError::Unreachable {
                     brokers: self.config.brokers.clone(),
                     waited_s: ANSWER.as_secs(),
@@ -145,6 +150,14 @@ impl KafkaSource {
                 _ => self.refusal(&error),
             }
         })
+    }
+
+    /// Whether it means that credentials or certificates are wrong. A handshake that fails is told as the
+    /// end of a connection at times.
+    fn keeps_out(&self, code: RDKafkaErrorCode, reason: &str) -> bool {
+        use RDKafkaErrorCode as Code;
+        let refused = [Code::Authentication, Code::SaslAuthenticationFailed, Code::SSL, Code::UnsupportedSASLMechanism];
+        refused.contains(&code) || (self.config.security.is_some() && reason.contains("SSL"))
     }
 
     fn kept_out(&self, reason: &str) -> StreamError {
@@ -208,10 +221,6 @@ impl KafkaSource {
                 if let Some(span) = self.consumer.context().shared().assigned.get_mut(&(partition as u32)) {
                     span.end = span.next;
                 }
-                if self.idle() && !self.at_end() {
-                    // Asked again at the next end if the broker does not say.
-                    self.partitions = self.partition_count().unwrap_or(self.partitions);
-                }
                 Ok(())
             }
             other if passes(&other) => {
@@ -221,7 +230,7 @@ impl KafkaSource {
             other => {
                 let told = self.consumer.context().shared().last_told.clone();
                 Err(match told {
-                    Some((code, reason)) if keeps_out(code) => self.kept_out(&reason),
+                    Some((code, reason)) if self.keeps_out(code, &reason) => self.kept_out(&reason),
                     _ => self.refusal(&other),
                 })
             }
@@ -254,6 +263,17 @@ impl KafkaSource {
         Ok(())
     }
 
+    /// At the end of what is ours: whether that is all there is. A run that has an end asks until the two
+    /// agree, since an answer may fail and partitions may be made later.
+    fn look_at_partitions(&mut self) {
+        let lately = self.asked_at.is_some_and(|at| at.elapsed() < ASK_EVERY);
+        let open = if self.to_end { !self.at_end() } else { self.partitions.is_none() };
+        if !lately && open && self.idle() {
+            self.asked_at = Some(Instant::now());
+            self.partitions = self.partition_count().unwrap_or(self.partitions);
+        }
+    }
+
     /// Takes a message into the batch unless its partition was taken away by this very poll.
     fn take(&mut self, message: Message, batch: &mut Vec<Message>) -> bool {
         self.failing_since = None;
@@ -266,12 +286,6 @@ impl KafkaSource {
         batch.push(message);
         true
     }
-}
-
-/// Whether it means that credentials or certificates are wrong.
-fn keeps_out(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode as Code;
-    matches!(code, Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL | Code::UnsupportedSASLMechanism)
 }
 
 /// A member of the group.
@@ -305,6 +319,7 @@ impl Source for KafkaSource {
 
     fn poll(&mut self, batch: &mut Vec<Message>, most: usize, wait: Duration) -> Result<(), StreamError> {
         self.look_at_silence()?;
+        self.look_at_partitions();
         let until = Instant::now() + wait;
         let mut got = 0;
         while got < most {
