@@ -85,7 +85,7 @@ impl KafkaSource {
         clock_ms: Clock,
     ) -> Result<KafkaSource, StreamError> {
         let way_out = "does not exist; create it or send a first event to it, or correct kafka.topic";
-        KafkaSource::open(config, start, store, clock_ms)?.to_end(way_out)
+        KafkaSource::open(config, start, store, clock_ms)?.with_end(way_out)
     }
 
     /// Joins the group `GROUP.dlq` of the topic of dead letters, from its oldest letter on, up to its end.
@@ -100,7 +100,7 @@ impl KafkaSource {
         let (group, source) = (format!("{}.dlq", config.group), format!("{}.dlq", config.source));
         let places = Places { store: store.clone(), source, start: Start::Earliest, clock_ms };
         let letters = KafkaSource::join(config, config.dlq(), group, places)?;
-        letters.to_end("does not exist; nothing was put aside yet")
+        letters.with_end("does not exist; nothing was put aside yet")
     }
 
     fn join(config: &KafkaConfig, topic: String, group: String, places: Places) -> Result<KafkaSource, StreamError> {
@@ -121,7 +121,7 @@ impl KafkaSource {
     }
 
     /// From now on waiting has an end.
-    fn to_end(mut self, absent: &str) -> Result<KafkaSource, StreamError> {
+    fn with_end(mut self, absent: &str) -> Result<KafkaSource, StreamError> {
         self.to_end = true;
         match self.ask()? {
             Some(_) => Ok(self),
