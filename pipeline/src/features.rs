@@ -46,6 +46,7 @@ pub(crate) fn text_block(
 
 /// Encodes the image of every item. Also gives one source entry for all the images: their number is
 /// in its name, its checksum is over their keys and checksums in the order of items.
+#[expect(clippy::too_many_arguments, reason = "one caller; grouping them would name a thing that is none")]
 pub(crate) fn image_block(
     feature: &FeatureConfig,
     config: &ImageEncoderConfig,

@@ -144,13 +144,13 @@ mod tests {
     #[test]
     fn codes_follow_the_cause() {
         let full: Result<(), io::Error> = Err(io::Error::from(io::ErrorKind::StorageFull));
-        let absent: Result<(), io::Error> = Err(io::Error::from(io::ErrorKind::NotFound));
+        let absent = io::Error::from(io::ErrorKind::NotFound);
         let check = |error: anyhow::Error, expect: u8| assert_eq!(code(&error), expect, "{error:#}");
         check(bad_input("k is 0; ask for 1 to 1000"), BAD_INPUT);
         check(bad_input("inner").context("outer"), BAD_INPUT);
         check(anyhow::anyhow!("a surprise"), INTERNAL);
         check(full.context("writing report.json").unwrap_err(), INTERNAL);
-        check(anyhow::Error::new(BadInput(absent.unwrap_err().to_string())), BAD_INPUT);
+        check(anyhow::Error::new(BadInput(absent.to_string())), BAD_INPUT);
         check(anyhow::Error::new(Interrupted("stopped".into())), INTERRUPTED);
     }
 
