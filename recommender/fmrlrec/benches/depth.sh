@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# What an exit after the first block is worth at each dim, on the sample: the committed demo configuration
+# with and without it, and a cut whose second block works on 32 columns. Prints the tables of `evaluate`.
+#
+#   recommender/fmrlrec/benches/depth.sh [EPOCHS=8]
+#
+# What is in runs/depth is not made again. Two trainings of a few minutes on two cores.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
+epochs="${1:-8}"
+program="${RECOMMENDER_PROGRAM:-target/release/recommender}"
+out="runs/depth/$epochs-epochs"
+[[ -n "${RECOMMENDER_PROGRAM:-}" ]] || cargo build --release --quiet
+mkdir -p "$out"
+[[ -f "$out/snapshot/manifest.json" ]] ||
+    "$program" build --config pipeline/sample/movielens-small/build.toml --output "$out/snapshot" >&2
+for name in plain exit; do
+    sed -e "s/^epochs = .*/epochs = $epochs/" recommender/fmrlrec/configs/demo.toml >"$out/$name.toml"
+done
+sed -i '/^distillation = /a\\n[[objective.exits]]\ndepth = 1\ndim = 128\nweight = 0.5' "$out/exit.toml"
+for name in plain exit; do
+    [[ -f "$out/$name/bundle.json" ]] ||
+        "$program" train --config "$out/$name.toml" --snapshot "$out/snapshot" --output "$out/$name" >&2
+done
+# evaluate LABEL BUNDLE [ARGUMENT...]
+evaluate() {
+    local label="$1" bundle="$2"
+    shift 2
+    printf '\n%s\n' "$label"
+    "$program" evaluate --bundle "$out/$bundle" --snapshot "$out/snapshot" --output "$out/report" "$@"
+}
+evaluate "trained without an exit" plain
+evaluate "trained without an exit, cut after block 1" plain --block-dims 128,0
+evaluate "trained with an exit" exit
+evaluate "trained with an exit, block 2 on 32 columns" exit --block-dims 128,32
