@@ -47,6 +47,7 @@ fn main() -> Result<(), String> {
         r_max: 0.99,
         item_embedding: false,
         projector_start: ProjectorStart::Normal,
+        vector_norm: false,
     };
     let objective = Objective::mean(&dims);
     let mut learner = Learner::<CpuTraining> {

@@ -22,6 +22,10 @@ pub struct ModelConfig {
     pub item_embedding: bool,
     /// Where the projector starts.
     pub projector_start: ProjectorStart,
+    /// Whether item vectors and user vectors end in a nested layer norm, so that scores compare
+    /// directions and no item wins by its length.
+    #[serde(default)]
+    pub vector_norm: bool,
 }
 
 /// Where the projector from features to item vectors starts.
@@ -32,6 +36,9 @@ pub enum ProjectorStart {
     Normal,
     /// The features' principal directions, by falling variance.
     Principal,
+    /// As `principal`, and training sees the features with these directions at variance 1 (see the
+    /// module `whitening`).
+    Whitened,
 }
 
 /// What is minimised, beyond the plain mean of the paper.

@@ -29,6 +29,7 @@ mod params;
 mod report;
 mod train;
 mod user_state;
+mod whitening;
 
 pub use adamw::{AdamW, AdamWConfig, DecayRule};
 pub use bundle::{BUNDLE_VERSION, Bundle, BundleShape, FeatureWidth};

@@ -13,8 +13,10 @@ use crate::gpu;
 use crate::learner::Learner;
 use crate::metrics::rounded;
 use crate::model::FmrlRec;
+use crate::model::principal::{Principal, principal_directions};
 use crate::ops::host_values;
 use crate::params::{load_params, named_params};
+use crate::whitening::Whitening;
 use crate::{
     Bundle, Cpu, CpuTraining, DimQuality, EpochLine, ProjectorStart, Report, TrainConfig, TrainError, TrainObserver,
     TrainingBackend,
@@ -96,20 +98,29 @@ pub(crate) fn train_on<B: TrainingBackend>(
     let attributes = snapshot.attributes()?;
     let held = LeaveOneOut::new(snapshot.sequences()?);
     check_sequences(&held, items.len())?;
-    let features = load_features::<B>(snapshot, config, items.len() + 1, device)?;
-    let feature_dim = features.dims()[1];
+    let raw = load_features::<B>(snapshot, config, items.len() + 1, device)?;
+    let feature_dim = raw.dims()[1];
+    let principal = principal(config, &raw);
+    let whitening = match (config.model.projector_start, &principal) {
+        (ProjectorStart::Whitened, Some(principal)) => Some(Whitening::new(principal, feature_dim, device)),
+        _ => None,
+    };
+    let features = whitening.as_ref().map_or_else(|| raw.clone(), |whitening| whitening.apply(&raw));
     let feature_widths = feature_widths(snapshot, config);
     let snapshot_sha256 = snapshot.fingerprint()?;
 
-    let mut run = Run::<B>::start(job, &snapshot_sha256, &features)?;
+    let mut run = Run::<B>::start(job, &snapshot_sha256, &features, principal.as_ref())?;
     run.learner.old_table = old_table(job, &items, device)?;
     while run.progress.epoch < config.epochs && !run.is_stale() {
         run.epoch(&held, &features, observer)?;
         run.save()?;
     }
 
+    if let Some(whitening) = &whitening {
+        whitening.fold(&mut run.best);
+    }
     let best = load_params(run.learner.model.valid(), &run.best).map_err(|reason| run.checkpoint_error(reason))?;
-    let table = host_values(best.item_table(features.inner()));
+    let table = host_values(best.item_table(raw.inner()));
     let best = host_model(config, feature_dim, items.len(), &run.best);
     let evaluation = Evaluation {
         model: &best,
@@ -166,7 +177,12 @@ struct Run<'a, B: TrainingBackend> {
 }
 
 impl<'a, B: TrainingBackend> Run<'a, B> {
-    fn start(job: &Job<'a>, snapshot: &str, features: &Tensor<B, 2>) -> Result<Run<'a, B>, TrainError> {
+    fn start(
+        job: &Job<'a>,
+        snapshot: &str,
+        features: &Tensor<B, 2>,
+        principal: Option<&Principal>,
+    ) -> Result<Run<'a, B>, TrainError> {
         let Job { config, output, resume, .. } = *job;
         let text = serde_json::to_string(config).map_err(|e| TrainError::Config(e.to_string()))?;
         let old = job.old.map_or("", Bundle::id);
@@ -181,8 +197,12 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
         });
         let [rows, feature_dim] = features.dims();
         let mut model = FmrlRec::new(&config.model, feature_dim, rows - 1, config.seed, &features.device());
-        if config.model.projector_start == ProjectorStart::Principal && !resume {
-            model.start_from_principal_directions(features, config.seed);
+        if let Some(Principal { directions, variances, .. }) = principal {
+            let variance = match config.model.projector_start {
+                ProjectorStart::Whitened => 1.0,
+                _ => variances.iter().sum::<f64>() / variances.len() as f64,
+            };
+            model.start_projector(directions, variance);
         }
         let mut run = Run {
             config,
@@ -303,6 +323,17 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
             validation,
         }
     }
+}
+
+/// The features' principal directions, if the projector starts from them.
+fn principal<B: Backend>(config: &TrainConfig, features: &Tensor<B, 2>) -> Option<Principal> {
+    let f = features.dims()[1];
+    if f == 0 || config.model.projector_start == ProjectorStart::Normal {
+        return None;
+    }
+    let values: Vec<f32> = host_values(features.clone());
+    // Row 0 is PAD and has no features.
+    Some(principal_directions(&values[f..], f, config.model.largest_dim(), config.seed))
 }
 
 /// The older item vectors that the run is to stay compatible with.

@@ -73,6 +73,7 @@ impl Bundle {
             hidden.extend(host_values::<f32, _, 2>(states.im.narrow(0, last, 1)));
             y = block.forward(y, &keep, &mut Dropout::off());
         }
+        let y = model.user_vectors(y);
         if history.is_empty() {
             // The state never passes from the start token to the first item.
             hidden.fill(0.0);

@@ -77,12 +77,12 @@ impl Bundle {
 
     fn project(&self, row: Vec<f32>) -> Result<Vec<f32>, BundleError> {
         let refused = |reason: String| Err(BundleError::Feature { field: "features".into(), reason });
-        let Some(projector) = &self.model().projector else {
-            return refused("are of no use: the Bundle has no projector".into());
-        };
         let width = row.len();
         let row = Tensor::<Cpu, 2>::from_data(TensorData::new(row, [1, width]), &Default::default());
-        let vector: Vec<f32> = host_values(projector.forward(row, 0..self.config.model.largest_dim()));
+        let Some(vectors) = self.model().item_vectors(row) else {
+            return refused("are of no use: the Bundle has no projector".into());
+        };
+        let vector: Vec<f32> = host_values(vectors);
         let (length, longest) = (length(&vector), self.longest_item());
         // Written so that NaN is refused too.
         if length <= MOST_TIMES_LONGER * longest {

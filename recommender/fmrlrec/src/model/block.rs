@@ -46,9 +46,9 @@ impl<B: Backend> Block<B> {
     /// Fresh weights.
     pub fn new(dims: &[usize], r_min: f64, r_max: f64, init: &mut Init<B>) -> Block<B> {
         Block {
-            input_norm: NestedLayerNorm::new(dims, init),
+            input_norm: NestedLayerNorm::new(dims, 1.0, init),
             lru: Lru::new(dims, r_min, r_max, init),
-            post_norm: NestedLayerNorm::new(dims, init),
+            post_norm: NestedLayerNorm::new(dims, 1.0, init),
             feed_forward: FeedForward {
                 gate: NestedLinear::new(dims, true, false, init),
                 w_1: NestedLinear::new(dims, true, false, init),

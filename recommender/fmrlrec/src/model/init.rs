@@ -32,9 +32,9 @@ impl<'d, B: Backend> Init<'d, B> {
         self.param(vec![0.0; shape.iter().product()], shape)
     }
 
-    /// All one.
-    pub fn ones<const D: usize>(&mut self, shape: [usize; D]) -> Param<Tensor<B, D>> {
-        self.param(vec![1.0; shape.iter().product()], shape)
+    /// All the same.
+    pub fn constant<const D: usize>(&mut self, value: f64, shape: [usize; D]) -> Param<Tensor<B, D>> {
+        self.param(vec![value as f32; shape.iter().product()], shape)
     }
 
     /// `nu_log`, `theta_log`, `gamma_log`, each `[dim]`, with |lambda| uniform on the ring between

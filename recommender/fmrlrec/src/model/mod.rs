@@ -25,7 +25,7 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use dropout::Dropout;
 use init::Init;
 use lru::Complex;
-use principal::principal_directions;
+use nested::NestedLayerNorm;
 use std::ops::Range;
 
 /// Linear map from the frozen item features to item vectors.
@@ -62,6 +62,10 @@ impl<B: Backend> Projector<B> {
     }
 }
 
+/// Scale of a fresh `user_norm`: scores of fresh vectors then have a standard deviation of `.1 sqrt(d)`,
+/// an almost flat softmax at every dim.
+const USER_SCALE: f64 = 0.1;
+
 /// The model.
 #[derive(Module, Debug)]
 pub struct FmrlRec<B: Backend> {
@@ -71,6 +75,11 @@ pub struct FmrlRec<B: Backend> {
     pub item_embedding: Option<Param<Tensor<B, 2>>>,
     /// LRU blocks in order.
     pub blocks: Vec<Block<B>>,
+    /// Last layer of the item vectors, with `vector_norm`: then scores compare directions, slice by
+    /// slice, and the scale of `user_norm` is the softmax's inverse temperature. Not in the paper.
+    pub item_norm: Option<NestedLayerNorm<B>>,
+    /// Last layer of the user vectors, with `vector_norm`.
+    pub user_norm: Option<NestedLayerNorm<B>>,
 }
 
 /// Hidden state of `n` users: one complex `[n, d]` a block. A value: stepping makes a new one.
@@ -87,7 +96,9 @@ impl<B: Backend> FmrlRec<B> {
             .then(|| Projector { weight: init.truncated_normal([largest, feature_dim]), bias: init.zeros([largest]) });
         let blocks = (0..config.blocks).map(|_| Block::new(dims, config.r_min, config.r_max, &mut init)).collect();
         let item_embedding = config.item_embedding.then(|| init.truncated_normal([items + 1, largest]));
-        FmrlRec { projector, item_embedding, blocks }
+        let mut norm = |scale| config.vector_norm.then(|| NestedLayerNorm::new(dims, scale, &mut init));
+        let (item_norm, user_norm) = (norm(1.0), norm(USER_SCALE));
+        FmrlRec { projector, item_embedding, blocks, item_norm, user_norm }
     }
 
     /// Vectors of all items, PAD first.
@@ -97,11 +108,12 @@ impl<B: Backend> FmrlRec<B> {
     pub fn item_table(&self, features: Tensor<B, 2>) -> Tensor<B, 2> {
         let embedding = self.item_embedding.as_ref().map(Param::val);
         let projected = self.projector.as_ref().map(|projector| projector.forward(features, 0..projector.dim()));
-        match (projected, embedding) {
+        let table = match (projected, embedding) {
             (Some(projected), Some(embedding)) => projected + embedding,
             (Some(table), None) | (None, Some(table)) => table,
             (None, None) => panic!("a configuration with neither features nor an item embedding is refused"),
-        }
+        };
+        normed(&self.item_norm, table)
     }
 
     /// The model of a smaller dim; weights are shared, not copied (law 1).
@@ -110,27 +122,43 @@ impl<B: Backend> FmrlRec<B> {
             projector: self.projector.as_ref().map(|projector| projector.slice(dim)),
             item_embedding: self.item_embedding.as_ref().map(|all| Param::from_tensor(all.val().narrow(1, 0, dim))),
             blocks: self.blocks.iter().map(|block| block.slice(dim)).collect(),
+            item_norm: self.item_norm.as_ref().map(|norm| norm.slice(dim)),
+            user_norm: self.user_norm.as_ref().map(|norm| norm.slice(dim)),
         }
     }
 
-    /// Starts the projector from the features' principal directions, the leading ones in the leading
-    /// columns, as large together as fresh weights would make them. Rows past the features' width
-    /// stay as they are.
+    /// Starts the projector from directions in feature space, the first one in the first column, for
+    /// features that have this variance along them on average: item vectors start as large as fresh
+    /// weights would make them. Columns past the directions stay as they are.
     ///
     /// # Shapes
-    /// `features` `[n + 1, f]`.
-    pub fn start_from_principal_directions(&mut self, features: &Tensor<B, 2>, seed: u64) {
+    /// `directions` `[k, f]` row-major, orthonormal.
+    pub fn start_projector(&mut self, directions: &[f64], variance: f64) {
         let Some(projector) = &mut self.projector else { return };
-        let [largest, f] = projector.weight.dims();
-        let values: Vec<f32> = host_values(features.clone());
-        // Row 0 is PAD and has no features.
-        let (directions, variances) = principal_directions(&values[f..], f, largest, seed);
+        let shape = projector.weight.dims();
+        let device = projector.weight.device();
         let mut weight: Vec<f32> = host_values(projector.weight.val());
-        let mean = variances.iter().sum::<f64>() / variances.len() as f64;
-        let scale = init::STD / mean.sqrt().max(1e-12);
-        weight.iter_mut().zip(&directions).for_each(|(weight, value)| *weight = (scale * value) as f32);
-        let device = features.device();
-        projector.weight = Param::from_tensor(Tensor::from_data(TensorData::new(weight, [largest, f]), &device));
+        let scale = init::STD / variance.sqrt().max(1e-12);
+        weight.iter_mut().zip(directions).for_each(|(weight, value)| *weight = (scale * value) as f32);
+        projector.weight = Param::from_tensor(Tensor::from_data(TensorData::new(weight, shape), &device));
+    }
+
+    /// Item vectors from features alone, without what was learned of items one by one; none if the
+    /// model has no projector.
+    ///
+    /// # Shapes
+    /// `features` `[n, f]` -> `[n, D]`.
+    pub fn item_vectors(&self, features: Tensor<B, 2>) -> Option<Tensor<B, 2>> {
+        let projector = self.projector.as_ref()?;
+        Some(normed(&self.item_norm, projector.forward(features, 0..projector.dim())))
+    }
+
+    /// User vectors from the last block's output, or an earlier one's at an exit.
+    ///
+    /// # Shapes
+    /// `y` `[n, d]` -> `[n, d]`.
+    pub fn user_vectors(&self, y: Tensor<B, 2>) -> Tensor<B, 2> {
+        normed(&self.user_norm, y)
     }
 
     /// The block dims of [`FmrlRec::forward_cut`] that keep the first `depth` blocks whole.
@@ -157,7 +185,7 @@ impl<B: Backend> FmrlRec<B> {
             y = out;
             next.push(hidden);
         }
-        (y, HiddenState(next))
+        (self.user_vectors(y), HiddenState(next))
     }
 }
 
@@ -167,7 +195,8 @@ impl<B: NestedBackend> FmrlRec<B> {
     /// # Shapes
     /// `x` `[t, d]` item vectors, `keep` `[t]` -> `[t, d]`.
     pub fn forward(&self, x: Tensor<B, 2>, keep: &[f32], dropout: &mut Dropout) -> Tensor<B, 2> {
-        self.blocks.iter().fold(dropout.apply(x), |y, block| block.forward(y, keep, dropout))
+        let y = self.blocks.iter().fold(dropout.apply(x), |y, block| block.forward(y, keep, dropout));
+        self.user_vectors(y)
     }
 
     /// As [`FmrlRec::forward`], with the output after every block.
@@ -176,7 +205,7 @@ impl<B: NestedBackend> FmrlRec<B> {
         let mut outputs = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
             y = block.forward(y, keep, dropout);
-            outputs.push(y.clone());
+            outputs.push(self.user_vectors(y.clone()));
         }
         outputs
     }
@@ -190,7 +219,7 @@ impl<B: NestedBackend> FmrlRec<B> {
     pub fn forward_cut(&self, x: Tensor<B, 2>, keep: &[f32], block_dims: &[usize]) -> Tensor<B, 2> {
         assert_eq!(block_dims.len(), self.blocks.len(), "one dim a block");
         let [_, width] = x.dims();
-        self.blocks.iter().zip(block_dims).fold(x, |x, (block, &dim)| match dim.min(width) {
+        let y = self.blocks.iter().zip(block_dims).fold(x, |x, (block, &dim)| match dim.min(width) {
             0 => x,
             dim if dim == width => block.forward(x, keep, &mut Dropout::off()),
             dim => {
@@ -198,7 +227,16 @@ impl<B: NestedBackend> FmrlRec<B> {
                 let cut = block.slice(dim).forward(x.narrow(1, 0, dim), keep, &mut Dropout::off());
                 Tensor::cat(vec![cut, rest], 1)
             }
-        })
+        });
+        self.user_vectors(y)
+    }
+}
+
+/// `x` through a norm that may be absent.
+fn normed<B: Backend>(norm: &Option<NestedLayerNorm<B>>, x: Tensor<B, 2>) -> Tensor<B, 2> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
     }
 }
 

@@ -79,13 +79,13 @@ pub struct NestedLayerNorm<B: Backend> {
 }
 
 impl<B: Backend> NestedLayerNorm<B> {
-    /// Scale 1, shift 0.
-    pub fn new(dims: &[usize], init: &mut Init<B>) -> NestedLayerNorm<B> {
+    /// The same `scale` everywhere, shift 0.
+    pub fn new(dims: &[usize], scale: f64, init: &mut Init<B>) -> NestedLayerNorm<B> {
         let mut previous = 0;
         let mut slices = Vec::with_capacity(dims.len());
         for &dim in dims {
             let width = dim - previous;
-            slices.push(SliceNorm { weight: init.ones([width]), bias: init.zeros([width]) });
+            slices.push(SliceNorm { weight: init.constant(scale, [width]), bias: init.zeros([width]) });
             previous = dim;
         }
         NestedLayerNorm { slices }

@@ -10,13 +10,25 @@ const ROUNDS: usize = 12;
 /// Items whose features are centred at a time.
 const ROWS: usize = 1024;
 
-/// The leading principal directions, by falling variance.
+/// The leading principal directions of item features, by falling variance.
+#[derive(Debug, Clone)]
+pub struct Principal {
+    /// `[k, f]` row-major, orthonormal rows.
+    pub directions: Vec<f64>,
+    /// `[k]`: variance along each.
+    pub variances: Vec<f64>,
+    /// Mean variance along what is orthogonal to all of them; 0 if that is nothing.
+    pub rest: f64,
+}
+
+/// The leading `min(count, f)` principal directions.
 ///
 /// # Shapes
-/// `features` `[n, f]` row-major -> `[min(count, f), f]`, orthonormal rows, with each one's variance.
-pub fn principal_directions(features: &[f32], f: usize, count: usize, seed: u64) -> (Vec<f64>, Vec<f64>) {
+/// `features` `[n, f]` row-major.
+pub fn principal_directions(features: &[f32], f: usize, count: usize, seed: u64) -> Principal {
     let count = count.min(f);
     let covariance = covariance(features, f);
+    let total: f64 = covariance.iter().step_by(f + 1).sum();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut directions: Vec<f64> = (0..count * f).map(|_| rng.random_range(-1.0..1.0)).collect();
     orthonormalise(&mut directions, f);
@@ -26,7 +38,8 @@ pub fn principal_directions(features: &[f32], f: usize, count: usize, seed: u64)
         // A direction's length after the product is its variance once the iteration has settled.
         variances = orthonormalise(&mut directions, f);
     }
-    (directions, variances)
+    let rest = (total - variances.iter().sum::<f64>()).max(0.0) / (f - count).max(1) as f64;
+    Principal { directions, variances, rest }
 }
 
 /// `[f, f]`, symmetric.
@@ -99,11 +112,13 @@ mod tests {
             let value = |column: usize| 5.0 + weights.iter().zip(frame).map(|(w, axis)| w * axis[column]).sum::<f64>();
             features.extend((0..3).map(|column| value(column) as f32));
         }
-        let (directions, variances) = principal_directions(&features, 3, 9, 1);
+        let Principal { directions, variances, .. } = principal_directions(&features, 3, 9, 1);
         assert_eq!(directions.len(), 9);
         for (axis, direction) in directions.chunks(3).enumerate() {
             assert!(dot(direction, &frame[axis]).abs() > 0.99, "axis {axis}: {direction:?}");
         }
         assert!(variances.windows(2).all(|pair| pair[0] > pair[1]), "{variances:?}");
+        let rest = principal_directions(&features, 3, 1, 1).rest;
+        assert!((rest - (variances[1] + variances[2]) / 2.0).abs() < 0.01 * rest, "{rest} of {variances:?}");
     }
 }

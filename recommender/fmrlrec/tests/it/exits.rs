@@ -73,12 +73,12 @@ fn a_cut_of_a_bundle_gives_its_own_user_vector_and_wrong_ones_are_refused() {
 #[test]
 fn a_step_minimises_the_sum_of_the_exits_losses() {
     // 40 items: with few columns all slices are formed, with many positions and wide slices some are factored.
-    for (dims, feature_dim) in [(vec![2, 4], 6), (vec![2, 4, 64], 6)] {
-        check_loss(&dims, feature_dim);
+    for (dims, vector_norm) in [(vec![2, 4], false), (vec![2, 4, 64], false), (vec![2, 4], true)] {
+        check_loss(&dims, 6, vector_norm);
     }
 }
 
-fn check_loss(dims: &[usize], feature_dim: usize) {
+fn check_loss(dims: &[usize], feature_dim: usize, vector_norm: bool) {
     const ITEMS: usize = 40;
     let model_config = ModelConfig {
         nesting_dims: dims.to_vec(),
@@ -87,6 +87,7 @@ fn check_loss(dims: &[usize], feature_dim: usize) {
         r_max: 0.9,
         item_embedding: false,
         projector_start: ProjectorStart::Normal,
+        vector_norm,
     };
     let device = Default::default();
     let model = FmrlRec::<CpuTraining>::new(&model_config, feature_dim, ITEMS, 5, &device);

@@ -117,6 +117,7 @@ fn model<T: Real>(fixture: &Fixture, blocks: usize) -> FmrlRec<CpuTraining> {
         r_max: 0.9,
         item_embedding: false,
         projector_start: ProjectorStart::Normal,
+        vector_norm: false,
     };
     let model = FmrlRec::<CpuTraining>::new(&config, 11, 20, 1, &Default::default());
     let mut params = named_params::<T, _, _>(&model);

@@ -105,6 +105,7 @@ mod parity {
             r_max: 0.95,
             item_embedding: false,
             projector_start: ProjectorStart::Normal,
+            vector_norm: false,
         };
         let values = random(4, (ITEMS + 1) * FEATURES);
         let features = Tensor::from_data(TensorData::new(values, [ITEMS + 1, FEATURES]), &device);

@@ -11,7 +11,8 @@ use rand_chacha::ChaCha8Rng;
 
 const ITEMS: u32 = 12;
 
-/// A model whose every weight is large enough to matter, biases and imaginary parts included.
+/// A model whose every weight is large enough to matter, biases and imaginary parts included; with odd
+/// seeds item and user vectors are normed.
 fn model(dims: &[usize], blocks: usize, seed: u64) -> (FmrlRec<Cpu>, Tensor<Cpu, 2>) {
     let config = ModelConfig {
         nesting_dims: dims.to_vec(),
@@ -20,6 +21,7 @@ fn model(dims: &[usize], blocks: usize, seed: u64) -> (FmrlRec<Cpu>, Tensor<Cpu,
         r_max: 0.95,
         item_embedding: false,
         projector_start: ProjectorStart::Normal,
+        vector_norm: seed % 2 == 1,
     };
     let model = FmrlRec::<Cpu>::new(&config, 5, ITEMS as usize, seed, &Default::default());
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -98,7 +100,8 @@ proptest! {
             let out: Vec<f32> = host_values(block.slice(dim).forward(columns, &batch.keep, &mut Dropout::off()));
             expect.chunks_mut(width).zip(out.chunks(dim)).for_each(|(row, out)| row[..dim].copy_from_slice(out));
         }
-        close(&got, &expect)?;
+        let expect = Tensor::<Cpu, 2>::from_data(TensorData::new(expect, [batch.tokens.len(), width]), &Default::default());
+        close(&got, &host_values::<f32, _, 2>(model.user_vectors(expect)))?;
         for &dim in &dims {
             let prefix: Vec<f32> = got.chunks(width).flat_map(|row| row[..dim].to_vec()).collect();
             let smaller = model.slice(dim).forward_cut(x.clone().narrow(1, 0, dim), &batch.keep, &block_dims);

@@ -1,7 +1,7 @@
 //! Items that came after training: their vectors are what training would have put into the table.
 
 use crate::training::{ITEMS, config, snapshot};
-use fmrlrec::{Bundle, Device, FeatureWidth, ModelConfig, TrainConfig, train};
+use fmrlrec::{Bundle, Device, FeatureWidth, ModelConfig, ProjectorStart, TrainConfig, train};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -27,8 +27,16 @@ fn features(item: usize) -> BTreeMap<String, Vec<f32>> {
 
 #[test]
 fn an_items_vector_is_its_row_of_the_table_also_with_a_feature_missing() {
+    let whitened = ModelConfig { projector_start: ProjectorStart::Whitened, ..config().model };
+    let normed = ModelConfig { vector_norm: true, ..whitened.clone() };
+    for model in [config().model, whitened, normed] {
+        check_item_vectors(&TrainConfig { model, ..config() });
+    }
+}
+
+fn check_item_vectors(config: &TrainConfig) {
     let dir = tempfile::tempdir().unwrap();
-    let bundle = bundle(dir.path(), &config());
+    let bundle = bundle(dir.path(), config);
     let width = bundle.dims()[2];
     for item in 1..=ITEMS {
         let vector = bundle.item_vector(&features(item)).unwrap();

@@ -62,6 +62,7 @@ pub(crate) fn config() -> TrainConfig {
             r_max: 0.9,
             item_embedding: false,
             projector_start: ProjectorStart::Normal,
+            vector_norm: false,
         },
         objective: ObjectiveConfig { dim_weights: vec![1.0; 3], distillation: 0.0, exits: Vec::new() },
         optimizer: OptimizerConfig {
@@ -120,6 +121,8 @@ fn same_seed_same_bytes_and_resuming_gives_them_too() {
     let snapshot = snapshot(&dir.path().join("snapshot"), |_| ());
     let mut config = config();
     config.epochs = 3;
+    config.model.projector_start = ProjectorStart::Whitened;
+    config.model.vector_norm = true;
     let (first, second) = (dir.path().join("first"), dir.path().join("second"));
     train(&snapshot, &config, &first, false, Device::Cpu, &mut ()).unwrap();
     let mut stops = 0;

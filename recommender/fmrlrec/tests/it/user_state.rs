@@ -8,13 +8,14 @@ use std::sync::OnceLock;
 
 const ITEMS: u32 = 24;
 
-/// A trained Bundle of two blocks, made once.
+/// A trained Bundle of two blocks with normed vectors, made once.
 fn bundle() -> &'static Bundle {
     static BUNDLE: OnceLock<(tempfile::TempDir, Bundle)> = OnceLock::new();
     let (_, bundle) = BUNDLE.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
         let mut config = TrainConfig { epochs: 2, ..config() };
         config.model.blocks = 2;
+        config.model.vector_norm = true;
         let path = dir.path().join("bundle");
         train(&snapshot(&dir.path().join("snapshot"), |_| ()), &config, &path, false, Device::Cpu, &mut ()).unwrap();
         let bundle = Bundle::open(&path).unwrap();

@@ -90,6 +90,7 @@ fn config(args: &BundleArgs) -> TrainConfig {
             r_max: 0.99,
             item_embedding: false,
             projector_start: ProjectorStart::Normal,
+            vector_norm: false,
         },
         objective,
         optimizer: OptimizerConfig {

@@ -214,6 +214,7 @@ pub(crate) fn train_config() -> TrainConfig {
             r_max: 0.9,
             item_embedding: false,
             projector_start: ProjectorStart::Normal,
+            vector_norm: false,
         },
         objective: ObjectiveConfig { dim_weights: vec![1.0; DIMS.len()], distillation: 0.0, exits: Vec::new() },
         optimizer: OptimizerConfig {
