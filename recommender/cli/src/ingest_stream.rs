@@ -130,8 +130,9 @@ fn tell_findings(found: &Findings) -> anyhow::Result<()> {
     for (reason, count) in &found.reasons {
         say(&format!("{}x {reason}", thousands(*count)))?;
     }
+    let noun = if found.messages == 1 { "message" } else { "messages" };
     say(&format!(
-        "{} messages: {} interactions, {} other events, {} messages without any; {} would be refused; nothing was written",
+        "{} {noun}: {} interactions, {} other events, {} messages without any; {} would be refused; nothing was written",
         thousands(found.messages),
         thousands(found.interactions),
         thousands(found.other_events),

@@ -81,7 +81,9 @@ impl<B: TrainingBackend> Learner<B> {
         dropout: &mut Dropout,
     ) -> Scored<B> {
         let [items, feature_dim] = features.dims();
-        if let (Some(projector), None, None) = (&self.model.projector, &self.model.item_embedding, &self.model.item_norm) {
+        if let (Some(projector), None, None) =
+            (&self.model.projector, &self.model.item_embedding, &self.model.item_norm)
+        {
             let most = slices(&objective.dims).len() - self.columns_of_exits(&objective.dims);
             let count = factored_slices(&objective.dims, batch.labels.len(), items, feature_dim).min(most);
             if count > 0 {

@@ -84,8 +84,7 @@ mod tests {
     /// Variances of what `count` leading directions whiten, along all principal directions.
     fn check(count: usize, expect: [f64; 6]) {
         let features = features();
-        let whitening =
-            Whitening::<Cpu>::new(&principal_directions(&features, 6, count, 1), 6, &Default::default());
+        let whitening = Whitening::<Cpu>::new(&principal_directions(&features, 6, count, 1), 6, &Default::default());
         let rows = features.len() / 6;
         let tensor = Tensor::from_data(TensorData::new(features, [rows, 6]), &Default::default());
         let found = principal_directions(&host_values::<f32, _, 2>(whitening.apply(&tensor)), 6, 6, 1).variances;

@@ -67,7 +67,7 @@ impl Scope {
         let changes = [Method::PUT, Method::DELETE].contains(method);
         match path {
             path if changes && is_item(path) => Some(Scope::Items),
-            "/v1/events" => Some(Scope::Events),
+            "/v1/events" | "/v1/events/batch" => Some(Scope::Events),
             "/v1/bundle" => None,
             path if path.starts_with("/v1/") => Some(Scope::Recommend),
             path if path.starts_with("/admin/") => Some(Scope::Admin),

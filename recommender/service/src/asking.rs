@@ -41,10 +41,12 @@ pub(crate) async fn recommend_one(
 ) -> Result<Found, Problem> {
     check(&request, serving)?;
     let asked = settled(&request);
-    let page = page(&request, asked, view)?;
+    let cursor = request.cursor.as_deref().map(RankingCursor::parse).transpose()?;
     let wish = Wish { tier: request.tier.as_deref(), dim: request.dim, key: caller.0 };
     let choice = serving.tiers.current().choose(wish, headers, view.dims())?;
     note(Labels::of(&choice, choice.dim));
+    let model = model(view, &choice);
+    let page = cursor.map(|cursor| page(cursor, &request, asked, model, view)).transpose()?;
     let k = check_k(request.k, &serving.limits, &choice.tier)?;
     if request.diversity > 0.0 && k > MAX_DIVERSE_K {
         return Err(Problem::bad_request(format!("k is {k}; with diversity ask for 1 to {MAX_DIVERSE_K}")));
@@ -61,7 +63,7 @@ pub(crate) async fn recommend_one(
     note(Labels::of(&choice, found.dim));
     serving.metrics.unknown_items.inc_by(found.unknown.len() as u64);
     let cursor = RankingCursor {
-        bundle: fingerprint([view.bundle.id()]),
+        model,
         asked,
         history: found.history,
         dim: found.dim as u32,
@@ -136,22 +138,31 @@ fn settled(request: &RecommendRequest) -> u64 {
     fingerprint([settled.as_str(), request.user_id.as_deref().unwrap_or_default(), &count].into_iter().chain(lists))
 }
 
+/// Tells apart what user vectors are made by: the Bundle and how many of its blocks.
+fn model(view: &View, choice: &Choice) -> u64 {
+    fingerprint([view.bundle.id(), &choice.tier.depth_in(view).to_string()])
+}
+
 /// The page that a cursor names, if it still can be had.
-fn page(request: &RecommendRequest, asked: u64, view: &View) -> Result<Option<Page>, Problem> {
-    let Some(text) = &request.cursor else { return Ok(None) };
-    let cursor = RankingCursor::parse(text)?;
+fn page(
+    cursor: RankingCursor,
+    request: &RecommendRequest,
+    asked: u64,
+    model: u64,
+    view: &View,
+) -> Result<Page, Problem> {
     if request.diversity > 0.0 {
         return Err(Problem::bad_request("cursor and diversity are both given; leave one of them out"));
     }
-    if cursor.bundle != fingerprint([view.bundle.id()]) {
-        return Err(expired("another bundle is served"));
-    }
     if cursor.asked != asked {
         return Err(Problem::bad_request("cursor is of another request; send everything but k as on the page before"));
+    }
+    if cursor.model != model {
+        return Err(expired("another bundle is served, or the tier has another depth"));
     }
     let (dim, offset) = (cursor.dim as usize, cursor.offset as usize);
     if !view.dims().contains(&dim) || offset >= retrieval::MAX_K {
         return Err(Problem::bad_request("cursor is none that this call gave; leave it out"));
     }
-    Ok(Some(Page { dim, offset, history: cursor.history }))
+    Ok(Page { dim, offset, history: cursor.history })
 }

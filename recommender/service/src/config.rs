@@ -30,7 +30,7 @@ const MAX_WAIT_US: u64 = 100_000;
 const MAX_CACHE_MIB: usize = 1 << 20;
 /// Most items that came after training.
 const MAX_ADDED: u64 = 100_000;
-/// Most requests of one batch call.
+/// Most requests or events of one batch call.
 const MAX_REQUESTS: usize = 1_000;
 
 /// What `serve` reads. Relative paths are for the caller to resolve.
@@ -115,7 +115,7 @@ pub struct LimitsConfig {
     pub history: usize,
     /// Items of an exclude list, and of an only list.
     pub exclude: usize,
-    /// Requests of one batch call.
+    /// Requests or events of one batch call.
     pub batch: usize,
     /// Items that came after training, served from their features; 0 takes none in. Each costs twice the
     /// bytes of an item vector.

@@ -1,8 +1,8 @@
 //! Where the next page begins, as an opaque text: hex of a few numbers, with a checksum, so that a text
 //! that this service did not give is told from one that is not valid any more.
 //!
-//! A page of a ranking is a cut of it: the same user state under the same Bundle at the same dim ranks
-//! alike, so an offset is enough, and a cursor names all three. Nothing is kept between pages. What is
+//! A page of a ranking is a cut of it: the same user state under the same Bundle at the same dim and depth
+//! ranks alike, so an offset is enough, and a cursor names all of them. Nothing is kept between pages. What is
 //! added or hidden between two pages can move a page by as much.
 
 use crate::problem::Problem;
@@ -19,8 +19,8 @@ const CATALOGUE: u8 = 2;
 /// Of a ranking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RankingCursor {
-    /// [`fingerprint`] of the Bundle's id.
-    pub(crate) bundle: u64,
+    /// [`fingerprint`] of the Bundle's id and of the depth.
+    pub(crate) model: u64,
     /// Of what was asked, page and history left out.
     pub(crate) asked: u64,
     /// Version of the history.
@@ -33,7 +33,7 @@ pub(crate) struct RankingCursor {
 
 impl RankingCursor {
     pub(crate) fn encode(&self) -> String {
-        let numbers = [self.bundle, self.asked, self.history].map(u64::to_le_bytes).concat();
+        let numbers = [self.model, self.asked, self.history].map(u64::to_le_bytes).concat();
         sealed(RANKING, &[numbers, [self.dim, self.offset].map(u32::to_le_bytes).concat()].concat())
     }
 
@@ -43,7 +43,7 @@ impl RankingCursor {
         let bytes = opened(RANKING, text).filter(|bytes| bytes.len() == 32).ok_or_else(unreadable)?;
         let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
         let short = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
-        Ok(RankingCursor { bundle: long(0), asked: long(8), history: long(16), dim: short(24), offset: short(28) })
+        Ok(RankingCursor { model: long(0), asked: long(8), history: long(16), dim: short(24), offset: short(28) })
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_parsed_and_nothing_else() {
-        let ranking = RankingCursor { bundle: 1, asked: u64::MAX, history: 3, dim: 16, offset: 990 };
+        let ranking = RankingCursor { model: 1, asked: u64::MAX, history: 3, dim: 16, offset: 990 };
         let catalogue = CatalogueCursor { bundle: 7, after: "dir/é 7".into() };
         assert_eq!(RankingCursor::parse(&ranking.encode()).unwrap(), ranking);
         assert_eq!(CatalogueCursor::parse(&catalogue.encode()).unwrap(), catalogue);

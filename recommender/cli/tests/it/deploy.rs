@@ -125,6 +125,24 @@ fn compose_agrees_with_the_image() {
 }
 
 #[test]
+fn the_kafka_overlay_agrees_with_the_stream_config_and_the_flags() {
+    let overlay = read("deploy/compose.kafka.yaml");
+    let command = overlay.lines().find(|line| line.trim_start().starts_with("command:")).expect("a command");
+    let words = json_list(command);
+    let [verb, config_flag, _, stream_flag, stream] = &words[..] else { panic!("{words:?}") };
+    let help = succeed([verb.as_str(), "--help"]);
+    assert!(help.contains(config_flag.as_str()) && help.contains(stream_flag.as_str()), "{words:?}");
+    assert!(overlay.contains(&format!("- ./stream.toml:{stream}:ro")), "the stream's config is not mounted");
+
+    let config: pipeline::stream::StreamConfig = toml::from_str(&read("deploy/stream.toml")).unwrap();
+    config.validate().unwrap();
+    let service: service::ServiceConfig = toml::from_str(&read("deploy/serve.toml")).unwrap();
+    assert_eq!((&config.state.path, config.state.max_history), (&service.state.path, service.state.max_history));
+    let brokers = config.kafka.expect("it reads Kafka").brokers;
+    assert!(overlay.contains(&format!("KAFKA_ADVERTISED_LISTENERS: PLAINTEXT://{brokers}\n")), "{brokers}");
+}
+
+#[test]
 fn both_healthchecks_ask_the_same_and_the_readme_uses_real_verbs() {
     let image = instructions(&read("deploy/Dockerfile"));
     let image = image.iter().find(|line| line.starts_with("HEALTHCHECK ")).expect("a healthcheck");

@@ -73,7 +73,7 @@ pub(crate) async fn append(
     body: JsonBody<EventRequest>,
 ) -> Result<CustomizeResponder<web::Json<EventResponse>>, Problem> {
     let now_ms = (serving.clock)();
-    let event = checked(&serving, body.0, now_ms)?;
+    let event = checked(&serving, "", body.0, now_ms)?;
     let response = match &serving.stream {
         Some(stream) => streamed(&serving, &**stream, event, id).await?,
         None => blocking(&serving, move |serving| store(serving, event, id)).await?,
@@ -83,18 +83,20 @@ pub(crate) async fn append(
     Ok(web::Json(response).customize().with_status(status))
 }
 
-/// An event that neither the store nor a stream's consumer would refuse.
-fn checked(serving: &Serving, request: EventRequest, now_ms: i64) -> Result<Event, Problem> {
+/// An event that neither the store nor a stream's consumer would refuse. `place` is where it stands in
+/// the body, for errors.
+pub(super) fn checked(serving: &Serving, place: &str, request: EventRequest, now_ms: i64) -> Result<Event, Problem> {
     let EventRequest { user_id, item_id, timestamp_ms, event_id } = request;
-    check_key("user_id", &user_id, &serving.limits)?;
-    check_key("item_id", &item_id, &serving.limits)?;
+    let check = |field: &str, key: &str| check_key(&format!("{place}{field}"), key, &serving.limits);
+    check("user_id", &user_id)?;
+    check("item_id", &item_id)?;
     if let Some(event_id) = &event_id {
-        check_key("event_id", event_id, &serving.limits)?;
+        check("event_id", event_id)?;
     }
     let event =
         StreamEvent::Interaction(Event { user_id, item_id, timestamp_ms: timestamp_ms.unwrap_or(now_ms), event_id });
-    event.validate()?;
-    event.check_ahead(now_ms)?;
+    let valid = event.validate().and_then(|()| event.check_ahead(now_ms));
+    valid.map_err(|error| Problem::bad_request(format!("{place}{error}")))?;
     match event {
         StreamEvent::Interaction(event) => Ok(event),
         _ => unreachable!("it was made as an interaction"),
@@ -123,12 +125,11 @@ async fn streamed(
     Ok(EventResponse { applied, duplicate: None, known_item, place: places.first().copied(), request_id: id.0 })
 }
 
-fn refused(error: PutError) -> Problem {
+pub(super) fn refused(error: PutError) -> Problem {
     match error {
         PutError::Busy(reason) => Problem::unavailable(format!("{reason}; try again after a second")),
         PutError::Unacknowledged(reason) => {
-            let detail =
-                format!("the stream did not acknowledge the event ({reason}); send it again with its event_id");
+            let detail = format!("the stream did not acknowledge ({reason}); send the same again, event_id included");
             Problem::overloaded(detail, STREAM_RETRY)
         }
         PutError::Foreign(reason) => Problem::conflict(reason),

@@ -3,6 +3,7 @@
 mod admin_bundle;
 mod admin_tiers;
 mod bundle;
+mod event_batch;
 mod events;
 mod health;
 mod item;
@@ -26,6 +27,7 @@ pub(crate) fn configure(app: &mut web::ServiceConfig) {
     app.service(post("/v1/recommend", web::post().to(recommend::recommend)))
         .service(post("/v1/recommend/batch", web::post().to(recommend::recommend_batch)))
         .service(post("/v1/events", web::post().to(events::append)))
+        .service(post("/v1/events/batch", web::post().to(event_batch::append_batch)))
         .service(get("/v1/items", || web::to(items::search)))
         .service(
             resource("/v1/items/{id}", "GET, PUT, DELETE")

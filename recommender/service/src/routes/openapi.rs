@@ -13,6 +13,7 @@ use utoipa::OpenApi;
         super::recommend::recommend,
         super::recommend::recommend_batch,
         super::events::append,
+        super::event_batch::append_batch,
         super::items::search,
         super::item::show,
         super::item::put,

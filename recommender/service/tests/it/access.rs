@@ -32,6 +32,7 @@ fn scopes_open_what_they_name() {
     ] {
         check("POST", "/v1/recommend", api_key, "{\"user_id\": \"a\"}", expect[0]);
         check("POST", "/v1/events", api_key, &event, expect[1]);
+        check("POST", "/v1/events/batch", api_key, &format!("{{\"events\": [{event}]}}"), expect[1]);
         check("GET", "/v1/items/i1/similar", api_key, "", expect[2]);
         check("GET", "/admin/v1/tiers", api_key, "", expect[3]);
         for open in ["/livez", "/readyz", "/metrics", "/openapi.json", "/ui", "/v1/bundle"] {

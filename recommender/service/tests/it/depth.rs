@@ -74,6 +74,26 @@ fn a_tier_serves_its_depth() {
 }
 
 #[test]
+fn a_cursor_ends_when_the_tiers_depth_changes() {
+    let server = Server::with(shallow);
+    let headers = [("content-type", "application/json"), ("x-api-key", "key-of-root")];
+    let page = |cursor: Value| {
+        let body = json!({"history": [key(3)], "tier": "standard", "k": 5, "cursor": cursor});
+        server.client.post("/v1/recommend", &body)
+    };
+    let next = page(Value::Null).json()["next"].clone();
+    assert_eq!(page(next.clone()).status, 200);
+    let now = server.client.call("GET", "/admin/v1/tiers", &headers, "").json();
+    let mut body = json!({"tiers": now["tiers"], "version": now["version"], "note": "whole again"});
+    body["tiers"][1]["depth"] = json!(2);
+    let reply = server.client.call("PUT", "/admin/v1/tiers", &headers, &body.to_string());
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let reply = page(next);
+    assert_eq!(reply.status, 410, "{}", reply.text);
+    assert!(reply.text.contains("the tier has another depth"), "{}", reply.text);
+}
+
+#[test]
 fn a_depth_that_was_not_trained_is_refused() {
     let shape = Bundle::open(deep_bundle()).unwrap().shape();
     let check = |tier: usize, depth: usize, expect: &str| {

@@ -80,6 +80,29 @@ fn an_event_goes_into_the_stream_and_not_past_it() {
 }
 
 #[test]
+fn a_batch_goes_into_the_stream_in_order() {
+    let (stream, server) = served();
+    let body = json!({"events": [{"user_id": "ada", "item_id": key(3)}, {"user_id": "bo", "item_id": "new"}]});
+    let reply = server.client.post("/v1/events/batch", &body);
+    let json = reply.json();
+    assert_eq!((reply.status, &json["applied"], &json["unknown_items"]), (200, &json!(2), &json!(1)));
+    assert_eq!(json["places"], json!([{"partition": 2, "offset": 0}, {"partition": 2, "offset": 1}]));
+    assert_eq!(json.get("duplicates"), None, "only the consumer knows");
+    let taken =
+        |stream: &Told| stream.taken.lock().unwrap().iter().map(|event| event.user_id.clone()).collect::<Vec<_>>();
+    assert_eq!(taken(&stream), ["ada", "bo"]);
+
+    stream.slow.store(true, Ordering::Relaxed);
+    let reply = server.client.post("/v1/events/batch", &body);
+    assert_eq!((reply.status, &reply.json()["applied"]), (202, &json!(0)));
+    let wrong = json!({"events": [{"user_id": "ada", "item_id": key(3)}, {"user_id": "", "item_id": key(3)}]});
+    assert_eq!(server.client.post("/v1/events/batch", &wrong).status, 400);
+    stream.refuse_with(Some(PutError::Unacknowledged("no broker".into())));
+    assert_eq!(server.client.post("/v1/events/batch", &body).status, 503);
+    assert_eq!(taken(&stream).len(), 4);
+}
+
+#[test]
 fn an_event_that_is_not_applied_yet_is_accepted() {
     let (stream, server) = served();
     stream.slow.store(true, Ordering::Relaxed);

@@ -41,6 +41,45 @@ fn a_retry_with_the_same_event_id_changes_nothing() {
 }
 
 #[test]
+fn a_batch_is_stored_whole_or_not_at_all() {
+    let server = Server::start();
+    let len = |user: &str| server.client.recommend(&json!({"user_id": user})).json()["history_len"].clone();
+    let event = |user: &str, item: usize, id: &str| json!({"user_id": user, "item_id": key(item), "event_id": id});
+    let events =
+        json!({"events": [event("ada", 3, "a"), event("bo", 4, "b"), event("ada", 4, "c"), event("ada", 3, "a")]});
+    let check = |applied: usize, duplicates: usize| {
+        let reply = server.client.post("/v1/events/batch", &events);
+        let json = reply.json();
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        assert_eq!((&json["applied"], &json["duplicates"]), (&json!(applied), &json!(duplicates)), "{}", reply.text);
+        assert_eq!((len("ada"), len("bo")), (json!(2), json!(1)));
+    };
+    check(4, 1);
+    check(4, 4);
+    let inline = server.client.recommend(&json!({"history": [key(3), key(4)]}));
+    assert_eq!(
+        server.client.recommend(&json!({"user_id": "ada"})).item_ids(),
+        inline.item_ids(),
+        "in the body's order"
+    );
+
+    let refused = |body: Value, part: &str| {
+        let reply = server.client.post("/v1/events/batch", &body);
+        assert_eq!(reply.status, 400, "{body}");
+        assert!(reply.text.contains(part), "{} lacks {part:?}", reply.text);
+    };
+    refused(json!({"events": []}), "events has 0 entries; send 1 to 5");
+    refused(json!({"events": vec![event("cy", 1, "x"); 6]}), "events has 6 entries");
+    refused(json!({"events": [event("cy", 1, "x"), event("", 1, "y")]}), "events[1].user_id is empty");
+    let early = json!({"user_id": "cy", "item_id": "a", "timestamp_ms": -1});
+    refused(json!({"events": [event("cy", 1, "x"), early]}), "events[1].timestamp_ms");
+    refused(json!({"events": [event("cy", 1, "x"), {"user_id": 7}]}), "events[1].user_id: invalid type");
+    assert_eq!(len("cy"), 0, "nothing of a refused batch is stored");
+    let unknown = json!({"events": [{"user_id": "cy", "item_id": "next season"}, event("cy", 1, "x")]});
+    assert_eq!(server.client.post("/v1/events/batch", &unknown).json()["unknown_items"], 1);
+}
+
+#[test]
 fn an_unknown_item_is_stored_and_said_to_be_unknown() {
     let server = Server::start();
     let answer = server.client.event(&json!({"user_id": "ada", "item_id": "next season"}));

@@ -5,7 +5,7 @@ use fmrlrec::Bundle;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const ROUTES: [(&str, &str); 19] = [
+const ROUTES: [(&str, &str); 20] = [
     ("get", "/v1/items/{id}"),
     ("put", "/v1/items/{id}"),
     ("delete", "/v1/items/{id}"),
@@ -19,6 +19,7 @@ const ROUTES: [(&str, &str); 19] = [
     ("post", "/admin/v1/bundle"),
     ("post", "/admin/v1/bundle/rollback"),
     ("post", "/v1/events"),
+    ("post", "/v1/events/batch"),
     ("get", "/v1/items/{id}/similar"),
     ("get", "/v1/bundle"),
     ("get", "/livez"),
