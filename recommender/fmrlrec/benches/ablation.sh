@@ -2,7 +2,7 @@
 # What each option of training is worth at each dim: Amazon Beauty at dims 16, 64, 128, one change a run from
 # the committed configuration, and models of one dim trained alone. Prints one Markdown table.
 #
-#   recommender/fmrlrec/benches/ablation.sh [EPOCHS=6] [SEED=7]
+#   recommender/fmrlrec/benches/ablation.sh [EPOCHS=6] [SEED=7] [ROW...]
 #
 # Needs ../shared/data/amazon-2014. Snapshot and Bundles go to runs; what is there is not made again, and
 # an interrupted training goes on from its checkpoint. Two trainings run side by side, one thread each; one
@@ -44,12 +44,15 @@ run() {
         dropout-0.5) train "$1" -e 's/^dropout = .*/dropout = 0.5/' ;;
         distillation-0.3) train "$1" -e 's/^distillation = .*/distillation = 0.3/' ;;
         small-dims-weigh-more) train "$1" -e 's/^dim_weights = .*/dim_weights = [3.0, 2.0, 1.0]/' ;;
+        neither) train "$1" -e 's/^vector_norm = .*/vector_norm = false/' -e 's/"whitened"/"principal"/' ;;
         exit-after-block-1) train "$1" -e '/^distillation = /a\\n[[objective.exits]]\ndepth = 1\ndim = 128\nweight = 0.5' ;;
+        *) echo "$1 is no row of this bench" >&2; return 2 ;;
     esac
 }
 
-names=(committed alone-64 no-vector-norm principal-start alone-16 no-item-embedding distillation-0.3
-    small-dims-weigh-more dropout-0.5 normal-start exit-after-block-1)
+names=("${@:3}")
+[[ ${#names[@]} -gt 0 ]] || names=(committed alone-64 no-vector-norm principal-start neither no-item-embedding alone-16
+    small-dims-weigh-more dropout-0.5 distillation-0.3 normal-start exit-after-block-1)
 for name in "${names[@]}"; do
     while (($(jobs -rp | wc -l) == 2)); do wait -n; done
     run "$name" &
