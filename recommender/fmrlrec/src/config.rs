@@ -23,7 +23,7 @@ pub struct ModelConfig {
     /// Where the projector starts.
     pub projector_start: ProjectorStart,
     /// Whether item vectors and user vectors end in a nested layer norm, so that scores compare
-    /// directions and no item wins by its length.
+    /// directions and no item wins by its length. Bundles from before it do not say: they have none.
     #[serde(default)]
     pub vector_norm: bool,
 }

@@ -65,6 +65,39 @@ fn the_service_answers_over_tls_and_only_so() {
 }
 
 #[test]
+fn a_renewed_certificate_needs_no_restart_and_a_spoilt_one_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tls, first) = certificate(dir.path(), "own");
+    let server = Server::with(|config| config.tls = Some(tls.clone()));
+    let answered = |roots: &RootCertStore| https(server.client.address, roots.clone(), "/readyz").is_ok();
+    let until = |roots: &RootCertStore| {
+        (0..100).any(|_| {
+            answered(roots) || {
+                std::thread::sleep(Duration::from_millis(100));
+                false
+            }
+        })
+    };
+    assert!(answered(&first));
+
+    // The certificate first: for a while it does not fit the key.
+    let (new, second) = certificate(dir.path(), "new");
+    std::fs::copy(&new.certificate, &tls.certificate).unwrap();
+    std::thread::sleep(Duration::from_millis(1_200));
+    assert!(answered(&first) && !answered(&second), "the old pair serves until both files are new");
+    std::fs::copy(&new.key, &tls.key).unwrap();
+    assert!(until(&second), "the new pair is never served");
+    assert!(!answered(&first));
+
+    std::fs::write(&tls.certificate, "nothing").unwrap();
+    std::thread::sleep(Duration::from_millis(1_200));
+    assert!(answered(&second));
+    std::fs::remove_file(&tls.certificate).unwrap();
+    std::thread::sleep(Duration::from_millis(1_200));
+    assert!(answered(&second));
+}
+
+#[test]
 fn files_that_are_none_are_named_before_the_port_answers() {
     let dir = tempfile::tempdir().unwrap();
     let (good, _) = certificate(dir.path(), "good");
