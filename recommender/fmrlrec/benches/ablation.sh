@@ -53,9 +53,8 @@ run() {
 names=("${@:3}")
 [[ ${#names[@]} -gt 0 ]] || names=(committed alone-64 no-vector-norm principal-start neither no-item-embedding alone-16
     small-dims-weigh-more dropout-0.5 distillation-0.3 normal-start exit-after-block-1)
-for name in "${names[@]}"; do
-    while (($(jobs -rp | wc -l) == 2)); do wait -n; done
-    run "$name" &
-done
-for job in $(jobs -p); do wait "$job"; done
+# Through xargs, so that Ctrl-C reaches both trainings; each then leaves a checkpoint.
+export -f train alone run
+export out snapshot program epochs seed
+printf '%s\n' "${names[@]}" | xargs -P 2 -I {} bash -euo pipefail -c 'run {}'
 python3 recommender/fmrlrec/benches/ablation_table.py "$out" "${names[@]}"

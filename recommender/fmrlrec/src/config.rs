@@ -189,6 +189,12 @@ impl TrainConfig {
         check(radii, "model.r_min, r_max", (self.model.r_min, self.model.r_max), "must rise within 0..1")?;
         let has_input = !self.features.is_empty() || self.model.item_embedding;
         check(has_input, "features", "is empty", "name a feature matrix of the Snapshot or set model.item_embedding")?;
+        check(
+            !self.features.is_empty() || self.model.projector_start == ProjectorStart::Normal,
+            "model.projector_start",
+            self.model.projector_start,
+            "needs features; without any there is no projector: set it to \"normal\"",
+        )?;
         let weights = &self.objective.dim_weights;
         check(
             weights.len() == dims.len() && weights.iter().all(|weight| weight.is_finite() && *weight > 0.0),

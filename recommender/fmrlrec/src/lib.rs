@@ -19,6 +19,7 @@ mod config;
 mod data;
 mod error;
 mod evaluate;
+mod features;
 pub mod gpu;
 mod learner;
 mod metrics;

@@ -9,11 +9,12 @@ use crate::checkpoint::{Checkpoint, Params, Progress};
 use crate::compatibility::OldTable;
 use crate::data::{LeaveOneOut, Split, check_sequences, training_batches};
 use crate::evaluate::{Evaluation, baselines, split_name};
+use crate::features::{feature_widths, load_features, principal};
 use crate::gpu;
 use crate::learner::Learner;
 use crate::metrics::rounded;
 use crate::model::FmrlRec;
-use crate::model::principal::{Principal, principal_directions};
+use crate::model::principal::Principal;
 use crate::ops::host_values;
 use crate::params::{load_params, named_params};
 use crate::whitening::Whitening;
@@ -325,17 +326,6 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
     }
 }
 
-/// The features' principal directions, if the projector starts from them.
-fn principal<B: Backend>(config: &TrainConfig, features: &Tensor<B, 2>) -> Option<Principal> {
-    let f = features.dims()[1];
-    if f == 0 || config.model.projector_start == ProjectorStart::Normal {
-        return None;
-    }
-    let values: Vec<f32> = host_values(features.clone());
-    // Row 0 is PAD and has no features.
-    Some(principal_directions(&values[f..], f, config.model.largest_dim(), config.seed))
-}
-
 /// The older item vectors that the run is to stay compatible with.
 fn old_table<B: TrainingBackend>(
     job: &Job<'_>,
@@ -385,47 +375,4 @@ fn metric_of(quality: &[DimQuality], metric: &str) -> f64 {
 fn host_model(config: &TrainConfig, feature_dim: usize, items: usize, params: &Params) -> FmrlRec<Cpu> {
     let model = FmrlRec::new(&config.model, feature_dim, items, config.seed, &Default::default());
     load_params(model, params).expect("the parameters come from a model of this configuration")
-}
-
-/// Widths of the configured features, which [`load_features`] found in the Snapshot.
-fn feature_widths(snapshot: &Snapshot, config: &TrainConfig) -> Vec<usize> {
-    let all = &snapshot.manifest.features;
-    let width = |name: &String| all.iter().find(|info| info.name == *name).map(|info| info.dim);
-    config.features.iter().filter_map(width).collect()
-}
-
-/// The configured feature matrices side by side, `[n + 1, f]`.
-fn load_features<B: Backend>(
-    snapshot: &Snapshot,
-    config: &TrainConfig,
-    rows: usize,
-    device: &B::Device,
-) -> Result<Tensor<B, 2>, TrainError> {
-    let found = snapshot.features()?;
-    let mut parts = Vec::new();
-    for name in &config.features {
-        let Some((_, matrix)) = found.iter().find(|(found, _)| found == name) else {
-            let names: Vec<&String> = found.iter().map(|(name, _)| name).collect();
-            return Err(TrainError::Config(format!("features: the Snapshot has no {name:?}; it has {names:?}")));
-        };
-        if matrix.rows() != rows {
-            return Err(TrainError::Data(format!(
-                "feature {name} has {} rows for {rows} item rows; build again",
-                matrix.rows()
-            )));
-        }
-        let values = matrix.to_f32();
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            let (row, column) = (at / matrix.dim(), at % matrix.dim());
-            return Err(TrainError::Data(format!(
-                "feature {name}, item {row}, column {column} is {}: build again",
-                values[at]
-            )));
-        }
-        parts.push(Tensor::from_data(TensorData::new(values, [rows, matrix.dim()]), device));
-    }
-    if parts.is_empty() {
-        return Ok(Tensor::zeros([rows, 0], device));
-    }
-    Ok(Tensor::cat(parts, 1))
 }

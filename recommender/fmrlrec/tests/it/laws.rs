@@ -47,6 +47,38 @@ fn pack(histories: &[Vec<u32>]) -> Batch {
     pack_histories(histories.iter().map(Vec::as_slice), 100).0
 }
 
+/// With `vector_norm` every slice of an item vector and of a user vector is a fresh norm's output: mean 0, and
+/// a length that does not depend on the features'.
+#[test]
+fn normed_vectors_have_one_length_a_slice() {
+    let dims = [3, 8, 20];
+    let config = ModelConfig {
+        nesting_dims: dims.to_vec(),
+        blocks: 1,
+        r_min: 0.3,
+        r_max: 0.95,
+        item_embedding: false,
+        projector_start: ProjectorStart::Normal,
+        vector_norm: true,
+    };
+    let model = FmrlRec::<Cpu>::new(&config, 5, 3, 1, &Default::default());
+    let features: Vec<f32> =
+        (0..20).map(|at| if at < 5 { 0.0 } else { ((at * 7) % 11) as f32 * 10f32.powi(at / 5) }).collect();
+    let table = model.item_table(Tensor::from_data(TensorData::new(features, [4, 5]), &Default::default()));
+    let batch = pack(&[vec![1, 2, 3]]);
+    let users = forward(&model, &table, &batch);
+    let items: Vec<f32> = host_values(table);
+    for (vectors, scale) in [(&items[20..], 1.0), (&users[..], 0.1)] {
+        for vector in vectors.chunks(20) {
+            for slice in [&vector[..3], &vector[3..8], &vector[8..]] {
+                let mean = slice.iter().sum::<f32>() / slice.len() as f32;
+                let deviation = (slice.iter().map(|value| value * value).sum::<f32>() / slice.len() as f32).sqrt();
+                assert!(mean.abs() < 1e-3 && (deviation - scale).abs() < 0.05 * scale, "mean {mean}, {deviation}");
+            }
+        }
+    }
+}
+
 fn close(a: &[f32], b: &[f32]) -> Result<(), TestCaseError> {
     prop_assert_eq!(a.len(), b.len());
     for (a, b) in a.iter().zip(b) {

@@ -105,6 +105,40 @@ fn it_learns_and_the_bundle_says_the_same_when_opened_again() {
     assert!(bundle.user_vector(&[99], 4).is_err());
 }
 
+/// Keeps what each epoch's validation said.
+#[derive(Default)]
+struct Lines(Vec<EpochLine>);
+
+impl TrainObserver for Lines {
+    fn epoch(&mut self, line: &EpochLine) {
+        self.0.push(line.clone());
+    }
+}
+
+/// Training saw whitened features; the Bundle is asked with the features as they are.
+#[test]
+fn the_bundle_of_a_whitened_run_gives_what_its_best_epoch_was_validated_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = snapshot(&dir.path().join("snapshot"), |contents| {
+        for feature in &mut contents.features {
+            feature.values.iter_mut().enumerate().for_each(|(at, value)| *value *= (at % ITEMS) as f32 + 1.0);
+        }
+    });
+    let model = ModelConfig { projector_start: ProjectorStart::Whitened, ..config().model };
+    let (config, output) = (TrainConfig { model, ..config() }, dir.path().join("bundle"));
+    let mut lines = Lines::default();
+    train(&snapshot, &config, &output, false, Device::Cpu, &mut lines).unwrap();
+    let best = lines.0.iter().max_by(|a, b| a.metric.total_cmp(&b.metric)).unwrap();
+    let bundle = Bundle::open(&output).unwrap();
+    let again = evaluate(&bundle, &snapshot, Split::Validation, Part::Whole, &mut |_, _| ()).unwrap();
+    for (now, then) in again.dims.iter().zip(&best.validation) {
+        for (name, value) in &now.metrics {
+            assert!((value - then.metrics[name]).abs() < 1e-3, "dim {}: {name} is {value}", now.dim);
+        }
+    }
+    assert!(best.metric > 0.9, "it learned: {}", best.metric);
+}
+
 struct StopAt(usize, std::cell::Cell<usize>);
 
 impl TrainObserver for StopAt {

@@ -3,6 +3,7 @@
 use crate::client::Reply;
 use crate::fixture::{Server, key};
 use serde_json::json;
+use service::{KeyConfig, Scope};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -13,7 +14,15 @@ fn call(server: &Server, method: &str, path: &str, api_key: &str, body: &str) ->
 
 #[test]
 fn scopes_open_what_they_name() {
-    let server = Server::with(|config| config.access.required = true);
+    let server = Server::with(|config| {
+        config.access.required = true;
+        config.access.keys.push(KeyConfig {
+            name: "reader".into(),
+            sha256: "36b25be79ab228d4616570f70a8298442d5a6b0b8a018d5324989f475ac43887".into(),
+            scopes: vec![Scope::Recommend],
+            tier: String::new(),
+        });
+    });
     let event = json!({"user_id": "a", "item_id": key(1)}).to_string();
     let check = |method: &str, path: &str, api_key: &str, body: &str, status: u16| {
         let reply = call(&server, method, path, api_key, body);
@@ -28,6 +37,7 @@ fn scopes_open_what_they_name() {
         ("", [401, 401, 401, 401]),
         ("wrong", [401; 4]),
         ("key-of-ada", [200, 200, 200, 403]),
+        ("key-of-reader", [200, 403, 200, 403]),
         ("key-of-root", [403, 403, 403, 200]),
     ] {
         check("POST", "/v1/recommend", api_key, "{\"user_id\": \"a\"}", expect[0]);
