@@ -73,7 +73,9 @@ fn a_cut_of_a_bundle_gives_its_own_user_vector_and_wrong_ones_are_refused() {
 #[test]
 fn a_step_minimises_the_sum_of_the_exits_losses() {
     // 40 items: with few columns all slices are formed, with many positions and wide slices some are factored.
-    for (dims, vector_norm) in [(vec![2, 4], false), (vec![2, 4, 64], false), (vec![2, 4], true)] {
+    for (dims, vector_norm) in
+        [(vec![2, 4], false), (vec![2, 4, 64], false), (vec![2, 4], true), (vec![2, 4, 64], true)]
+    {
         check_loss(&dims, 6, vector_norm);
     }
 }

@@ -141,6 +141,18 @@ proptest! {
         }
     }
 
+    /// The output after a block is that of the model cut there.
+    #[test]
+    fn an_exit_is_a_cut(dims in dims(), blocks in 1usize..4, seed in 0u64..1000, histories in histories()) {
+        let (model, table) = model(&dims, blocks, seed);
+        let batch = pack(&histories);
+        let x = gather(table, &batch.tokens);
+        for (at, output) in model.forward_depths(x.clone(), &batch.keep, &mut Dropout::off()).into_iter().enumerate() {
+            let cut = model.forward_cut(x.clone(), &batch.keep, &model.block_dims(at + 1));
+            close(&host_values::<f32, _, 2>(output), &host_values::<f32, _, 2>(cut))?;
+        }
+    }
+
     #[test]
     fn recurrence_folding_steps_is_the_forward_pass(dims in dims(), blocks in 1usize..3, seed in 0u64..1000, history in prop::collection::vec(1..=ITEMS, 1..30)) {
         let (model, table) = model(&dims, blocks, seed);

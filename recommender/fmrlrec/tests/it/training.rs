@@ -115,28 +115,59 @@ impl TrainObserver for Lines {
     }
 }
 
+/// Features of unequal variance: item `i`'s own column has the value `i`.
+fn spread(contents: &mut SnapshotContents) {
+    for feature in &mut contents.features {
+        feature.values.iter_mut().enumerate().for_each(|(at, value)| *value *= (at % ITEMS) as f32 + 1.0);
+    }
+}
+
 /// Training saw whitened features; the Bundle is asked with the features as they are.
 #[test]
 fn the_bundle_of_a_whitened_run_gives_what_its_best_epoch_was_validated_at() {
     let dir = tempfile::tempdir().unwrap();
-    let snapshot = snapshot(&dir.path().join("snapshot"), |contents| {
-        for feature in &mut contents.features {
-            feature.values.iter_mut().enumerate().for_each(|(at, value)| *value *= (at % ITEMS) as f32 + 1.0);
-        }
-    });
+    let snapshot = snapshot(&dir.path().join("snapshot"), spread);
     let model = ModelConfig { projector_start: ProjectorStart::Whitened, ..config().model };
     let (config, output) = (TrainConfig { model, ..config() }, dir.path().join("bundle"));
     let mut lines = Lines::default();
-    train(&snapshot, &config, &output, false, Device::Cpu, &mut lines).unwrap();
-    let best = lines.0.iter().max_by(|a, b| a.metric.total_cmp(&b.metric)).unwrap();
+    let report = train(&snapshot, &config, &output, false, Device::Cpu, &mut lines).unwrap();
+    let best = &lines.0[report.epoch - 1];
     let bundle = Bundle::open(&output).unwrap();
     let again = evaluate(&bundle, &snapshot, Split::Validation, Part::Whole, &mut |_, _| ()).unwrap();
     for (now, then) in again.dims.iter().zip(&best.validation) {
         for (name, value) in &now.metrics {
-            assert!((value - then.metrics[name]).abs() < 1e-3, "dim {}: {name} is {value}", now.dim);
+            let expect = then.metrics[name];
+            assert!((value - expect).abs() < 1e-3, "dim {}: {name} is {value}, not {expect}", now.dim);
         }
     }
     assert!(best.metric > 0.9, "it learned: {}", best.metric);
+}
+
+/// A run whose steps change nothing shows where the projector started.
+#[test]
+fn the_projector_starts_where_the_configuration_says() {
+    let check = |start: ProjectorStart, falls: bool| {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshot = snapshot(&dir.path().join("snapshot"), spread);
+        let mut config = TrainConfig { epochs: 1, ..config() };
+        config.model.projector_start = start;
+        config.optimizer.learning_rate = 1e-30;
+        let output = dir.path().join("bundle");
+        train(&snapshot, &config, &output, false, Device::Cpu, &mut ()).unwrap();
+        let bundle = Bundle::open(&output).unwrap();
+        let items: Vec<&[f32]> = bundle.item_table().chunks(16).skip(1).collect();
+        let variance = |column: usize| {
+            let mean = items.iter().map(|item| item[column]).sum::<f32>() / ITEMS as f32;
+            items.iter().map(|item| (item[column] - mean).powi(2)).sum::<f32>() / ITEMS as f32
+        };
+        let (first, last) = (variance(0), variance(15));
+        match falls {
+            true => assert!(first > 2.0 * last, "{start:?}: {first} to {last}"),
+            false => assert!((first / 0.0004 - 1.0).abs() < 0.1 && (last / first - 1.0).abs() < 0.1, "{first}, {last}"),
+        }
+    };
+    check(ProjectorStart::Principal, true);
+    check(ProjectorStart::Whitened, false);
 }
 
 struct StopAt(usize, std::cell::Cell<usize>);
