@@ -23,8 +23,7 @@ use crate::{
     TrainingBackend,
 };
 use burn::module::AutodiffModule;
-use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use feature_store::{Item, Snapshot, sha256_bytes};
 use std::path::{Path, PathBuf};
 
