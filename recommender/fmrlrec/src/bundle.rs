@@ -13,10 +13,13 @@
 //! MODEL_CARD.md            the same for people
 //! ```
 
+mod files;
 mod new_items;
 mod search_plans;
 
 pub use new_items::FeatureWidth;
+
+use files::{attributes, curves_csv, read_config, read_json, read_manifest, verify, write_json, write_text};
 
 use crate::checkpoint::{read_params, write_params};
 use crate::data::pack_histories;
@@ -27,8 +30,8 @@ use crate::params::{load_params, named_params};
 use crate::{BundleError, Cpu, EpochLine, Report, TrainConfig, model_card};
 use burn::tensor::{Tensor, TensorData};
 use feature_store::{
-    ATTRIBUTES_FILE, Attribute, FeatureDtype, FeatureMatrix, FileEntry, Item, StagedDir, Vocabulary, read_attributes,
-    read_items, sha256_bytes, sha256_file, write_attributes, write_items, write_matrix,
+    ATTRIBUTES_FILE, Attribute, FeatureDtype, FeatureMatrix, FileEntry, Item, StagedDir, Vocabulary, read_items,
+    sha256_bytes, sha256_file, write_attributes, write_items, write_matrix,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -161,7 +164,7 @@ impl Bundle {
         for name in FILES {
             verify(&dir.join(name), manifest.files.get(name))?;
         }
-        let BundleConfig { train: config, feature_dim, feature_widths, .. } = read_json(&dir.join("config.json"))?;
+        let BundleConfig { train: config, feature_dim, feature_widths, .. } = read_config(&dir.join("config.json"))?;
         let items = read_items(&dir.join("items.parquet"))?;
         let attributes = attributes(dir, &manifest, items.len())?;
         let vocabulary = Vocabulary::new(items.iter().map(|item| item.key.clone()).collect())?;
@@ -324,82 +327,4 @@ impl std::fmt::Debug for Bundle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Bundle({}, {} items, dims {:?})", self.id, self.items.len(), self.dims())
     }
-}
-
-fn read_manifest(path: &Path) -> Result<BundleManifest, BundleError> {
-    let value: serde_json::Value = read_json(path)?;
-    let version = value["schema_version"].as_u64().and_then(|version| u32::try_from(version).ok());
-    if !version.is_some_and(|version| (OLDEST_VERSION..=BUNDLE_VERSION).contains(&version)) {
-        let found = &value["schema_version"];
-        return Err(BundleError::file(
-            path,
-            format!(
-                "has version {found}; this program reads Bundles of version {OLDEST_VERSION} to {BUNDLE_VERSION}: train again"
-            ),
-        ));
-    }
-    serde_json::from_value(value).map_err(|e| BundleError::file(path, e))
-}
-
-/// The attributes, if the manifest lists some; a version 1 has none.
-fn attributes(dir: &Path, manifest: &BundleManifest, items: usize) -> Result<Vec<Attribute>, BundleError> {
-    let path = dir.join(ATTRIBUTES_FILE);
-    match manifest.files.get(ATTRIBUTES_FILE) {
-        None => Ok(Vec::new()),
-        entry => {
-            verify(&path, entry)?;
-            Ok(read_attributes(&path, items)?)
-        }
-    }
-}
-
-fn verify(path: &Path, entry: Option<&FileEntry>) -> Result<(), BundleError> {
-    let entry = entry.ok_or_else(|| BundleError::file(path, "is not listed in bundle.json: train again"))?;
-    let (bytes, sha256) = sha256_file(path)?;
-    if bytes != entry.bytes {
-        let expected = entry.bytes;
-        return Err(BundleError::file(
-            path,
-            format!("has {bytes} bytes and bundle.json says {expected}: copy it again"),
-        ));
-    }
-    if sha256 != entry.sha256 {
-        return Err(BundleError::file(path, "was altered: its SHA-256 is not the one in bundle.json: copy it again"));
-    }
-    Ok(())
-}
-
-/// One line an epoch; one column a dim and metric.
-fn curves_csv(curves: &[EpochLine]) -> String {
-    let mut text = String::from("epoch,loss,learning_rate");
-    let columns = |line: &EpochLine| -> Vec<(String, f64)> {
-        let of_dim = |q: &crate::DimQuality| {
-            q.metrics.iter().map(|(name, v)| (format!("{name} dim {}", q.dim), *v)).collect::<Vec<_>>()
-        };
-        line.validation.iter().flat_map(of_dim).collect()
-    };
-    for (name, _) in curves.first().map(columns).unwrap_or_default() {
-        text += &format!(",{name}");
-    }
-    for line in curves {
-        text += &format!("\n{},{:.6},{:.8}", line.epoch, line.loss, line.learning_rate);
-        for (_, value) in columns(line) {
-            text += &format!(",{value:.6}");
-        }
-    }
-    text + "\n"
-}
-
-fn write_text(path: &Path, text: &str) -> Result<(), BundleError> {
-    std::fs::write(path, text).map_err(|e| BundleError::file(path, e))
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), BundleError> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| BundleError::file(path, e))?;
-    write_text(path, &(text + "\n"))
-}
-
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, BundleError> {
-    let text = std::fs::read_to_string(path).map_err(|e| BundleError::file(path, e))?;
-    serde_json::from_str(&text).map_err(|e| BundleError::file(path, format!("is not what this program writes: {e}")))
 }

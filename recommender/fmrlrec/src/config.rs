@@ -23,8 +23,7 @@ pub struct ModelConfig {
     /// Where the projector starts.
     pub projector_start: ProjectorStart,
     /// Whether item vectors and user vectors end in a nested layer norm, so that scores compare
-    /// directions and no item wins by its length. Bundles from before it do not say: they have none.
-    #[serde(default)]
+    /// directions and no item wins by its length.
     pub vector_norm: bool,
 }
 
@@ -192,7 +191,11 @@ impl TrainConfig {
         check(
             !self.features.is_empty() || self.model.projector_start == ProjectorStart::Normal,
             "model.projector_start",
-            self.model.projector_start,
+            match self.model.projector_start {
+                ProjectorStart::Normal => "normal",
+                ProjectorStart::Principal => "principal",
+                ProjectorStart::Whitened => "whitened",
+            },
             "needs features; without any there is no projector: set it to \"normal\"",
         )?;
         let weights = &self.objective.dim_weights;

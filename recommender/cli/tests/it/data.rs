@@ -158,6 +158,7 @@ r_min = 0.8
 r_max = 0.99
 item_embedding = false
 projector_start = "normal"
+vector_norm = false
 
 [objective]
 dim_weights = [1.0, 1.0]

@@ -103,6 +103,19 @@ fn every_committed_training_config_is_valid() {
 }
 
 #[test]
+fn a_training_config_states_every_value() {
+    let whole = read("recommender/fmrlrec/configs/demo.toml");
+    let keys: Vec<&str> = whole.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
+    assert!(keys.len() > 20, "{keys:?}");
+    for key in keys {
+        let start = format!("{key} = ");
+        let less: Vec<&str> = whole.lines().filter(|line| !line.starts_with(&start)).collect();
+        let error = toml::from_str::<fmrlrec::TrainConfig>(&less.join("\n")).unwrap_err().to_string();
+        assert!(error.contains(&format!("missing field `{key}`")), "{error}");
+    }
+}
+
+#[test]
 fn compose_agrees_with_the_image() {
     let compose = read("deploy/compose.yaml");
     let value = |key: &str| {

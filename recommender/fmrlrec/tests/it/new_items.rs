@@ -112,6 +112,7 @@ fn an_old_bundle_opens_and_says_that_it_cannot_take_features_apart() {
     let config_path = path.join("config.json");
     let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&config_path).unwrap()).unwrap();
     config.as_object_mut().unwrap().remove("feature_widths").unwrap();
+    config["train"]["model"].as_object_mut().unwrap().remove("vector_norm").unwrap();
     let text = serde_json::to_string_pretty(&config).unwrap();
     std::fs::write(&config_path, &text).unwrap();
     let manifest_path = path.join("bundle.json");

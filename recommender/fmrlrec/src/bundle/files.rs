@@ -1,0 +1,94 @@
+//! The files of a Bundle's folder: checked before they are read, and written as text.
+
+use super::{BUNDLE_VERSION, BundleConfig, BundleManifest, OLDEST_VERSION};
+use crate::{BundleError, EpochLine};
+use feature_store::{ATTRIBUTES_FILE, Attribute, FileEntry, read_attributes, sha256_file};
+use serde::Serialize;
+use std::path::Path;
+
+pub(super) fn read_manifest(path: &Path) -> Result<BundleManifest, BundleError> {
+    let value: serde_json::Value = read_json(path)?;
+    let version = value["schema_version"].as_u64().and_then(|version| u32::try_from(version).ok());
+    if !version.is_some_and(|version| (OLDEST_VERSION..=BUNDLE_VERSION).contains(&version)) {
+        let found = &value["schema_version"];
+        return Err(BundleError::file(
+            path,
+            format!(
+                "has version {found}; this program reads Bundles of version {OLDEST_VERSION} to {BUNDLE_VERSION}: train again"
+            ),
+        ));
+    }
+    serde_json::from_value(value).map_err(|e| BundleError::file(path, e))
+}
+
+/// A Bundle from before `model.vector_norm` does not say it and has none; a config of today must.
+pub(super) fn read_config(path: &Path) -> Result<BundleConfig, BundleError> {
+    let mut value: serde_json::Value = read_json(path)?;
+    if let Some(model) = value.pointer_mut("/train/model").and_then(|model| model.as_object_mut()) {
+        model.entry("vector_norm").or_insert(false.into());
+    }
+    serde_json::from_value(value).map_err(|e| BundleError::file(path, format!("is not what this program writes: {e}")))
+}
+
+/// The attributes, if the manifest lists some; a version 1 has none.
+pub(super) fn attributes(dir: &Path, manifest: &BundleManifest, items: usize) -> Result<Vec<Attribute>, BundleError> {
+    let path = dir.join(ATTRIBUTES_FILE);
+    match manifest.files.get(ATTRIBUTES_FILE) {
+        None => Ok(Vec::new()),
+        entry => {
+            verify(&path, entry)?;
+            Ok(read_attributes(&path, items)?)
+        }
+    }
+}
+
+pub(super) fn verify(path: &Path, entry: Option<&FileEntry>) -> Result<(), BundleError> {
+    let entry = entry.ok_or_else(|| BundleError::file(path, "is not listed in bundle.json: train again"))?;
+    let (bytes, sha256) = sha256_file(path)?;
+    if bytes != entry.bytes {
+        let expected = entry.bytes;
+        return Err(BundleError::file(
+            path,
+            format!("has {bytes} bytes and bundle.json says {expected}: copy it again"),
+        ));
+    }
+    if sha256 != entry.sha256 {
+        return Err(BundleError::file(path, "was altered: its SHA-256 is not the one in bundle.json: copy it again"));
+    }
+    Ok(())
+}
+
+/// One line an epoch; one column a dim and metric.
+pub(super) fn curves_csv(curves: &[EpochLine]) -> String {
+    let mut text = String::from("epoch,loss,learning_rate");
+    let columns = |line: &EpochLine| -> Vec<(String, f64)> {
+        let of_dim = |q: &crate::DimQuality| {
+            q.metrics.iter().map(|(name, v)| (format!("{name} dim {}", q.dim), *v)).collect::<Vec<_>>()
+        };
+        line.validation.iter().flat_map(of_dim).collect()
+    };
+    for (name, _) in curves.first().map(columns).unwrap_or_default() {
+        text += &format!(",{name}");
+    }
+    for line in curves {
+        text += &format!("\n{},{:.6},{:.8}", line.epoch, line.loss, line.learning_rate);
+        for (_, value) in columns(line) {
+            text += &format!(",{value:.6}");
+        }
+    }
+    text + "\n"
+}
+
+pub(super) fn write_text(path: &Path, text: &str) -> Result<(), BundleError> {
+    std::fs::write(path, text).map_err(|e| BundleError::file(path, e))
+}
+
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), BundleError> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| BundleError::file(path, e))?;
+    write_text(path, &(text + "\n"))
+}
+
+pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, BundleError> {
+    let text = std::fs::read_to_string(path).map_err(|e| BundleError::file(path, e))?;
+    serde_json::from_str(&text).map_err(|e| BundleError::file(path, format!("is not what this program writes: {e}")))
+}
