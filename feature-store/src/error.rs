@@ -29,10 +29,18 @@ pub enum StoreError {
         /// The value, the rule, and the way out.
         reason: String,
     },
-    /// The embedded database refused.
+    /// The server of a shared store does not answer, or is not ready; later it may be.
+    #[error("user state store {store}: {source}")]
+    Unreachable {
+        /// Its URL, without a password.
+        store: String,
+        /// What was tried and failed.
+        source: std::io::Error,
+    },
+    /// The database of user state refused.
     #[error("user state store {path}: {reason}", path = .path.display())]
     State {
-        /// The database file.
+        /// Its folder, or its URL without a password.
         path: PathBuf,
         /// The database's reason.
         reason: String,
@@ -40,6 +48,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the same may succeed later, with nothing changed here.
+    pub fn passes(&self) -> bool {
+        matches!(self, StoreError::Unreachable { .. })
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + '_ {
         move |source| StoreError::Io { path: path.to_path_buf(), source }
     }

@@ -36,7 +36,7 @@ pub use snapshot::{
 pub use staging::StagedDir;
 pub use state::{
     AddedItem, Applied, BatchOutcome, HiddenState, HistoryEntry, ItemState, MAX_HIDDEN_BYTES, NewItem, NewestEntries,
-    Origin, Revision, SourceRecord, UserRecord, UserStateStore,
+    Origin, Revision, SourceRecord, StateLocation, StateServer, UserRecord, UserStateStore,
 };
 pub use tables::{read_items, write_items};
 pub use vocabulary::{Item, Vocabulary};

@@ -33,7 +33,7 @@ fn main() {
     fill(&config, events);
     say(&format!("producer, acks=all: {:.0} events/s", rate(events, started)));
     say(&format!("bare consumer: {:.0} events/s", bare(&config, dir.path(), events)));
-    let store = UserStateStore::open(&config.state.path, config.state.max_history).expect("a new store");
+    let store = UserStateStore::open_at(&config.state.path, config.state.max_history).expect("a new store");
     let (applied, batches) = apply(&config, &store);
     say(&format!("applied, durable: {applied:.0} events/s in {batches} batches"));
     let mut waits_ms = latency(&config, &store, seconds);
@@ -60,7 +60,7 @@ fn config(brokers: String, dir: &Path) -> StreamConfig {
         format: Format::Native,
         start: Start::Earliest,
         batch: BatchConfig { max_messages: 16_384, max_wait_ms: 50 },
-        state: StateConfig { path: dir.join("state"), max_history: 200 },
+        state: StateConfig { path: dir.join("state").into(), max_history: 200 },
         produce: ProduceConfig { acknowledge_ms: 5_000, applied_wait_ms: 1_000, max_in_flight: 10_000 },
         metrics_bind: None,
         kafka: Some(KafkaConfig {

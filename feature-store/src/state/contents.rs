@@ -11,14 +11,12 @@
 //! as with titles; a removal takes both rows away.
 
 use super::codec::{Reader, put_i64, put_text, put_u64};
-use super::write::Writer;
+use super::tables::Table;
 use super::{Inner, UserStateStore};
 use crate::{AttributeValue, ItemContent, StoreError, StreamEvent};
 use std::collections::BTreeMap;
 
 const VERSION: u8 = 1;
-/// Counts the changes.
-pub(super) const CHANGES_KEY: &str = "content changes";
 
 /// An item with vectors, without them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,21 +53,22 @@ impl UserStateStore {
     ///
     /// # Errors
     /// A key or title that [`StreamEvent::validate`] refuses, or the database's failure.
-    pub fn put_item(&self, item: NewItem, now_ms: i64) -> Result<bool, StoreError> {
-        let mut writer = Writer::begin(&self.inner);
-        let before = self.inner.item(&item.item_id)?;
-        let known = before.as_ref().and_then(|state| state.title().map(str::to_owned));
-        let event = StreamEvent::ItemUpsert {
-            timestamp_ms: before.map_or(now_ms, |state| state.after(now_ms)),
-            title: item.title.or(known).unwrap_or_else(|| item.item_id.clone()),
-            text: None,
-            content: Some(Box::new(item.content)),
-            item_id: item.item_id,
-        };
-        event.validate()?;
-        let created = self.inner.added(event.key())?.is_none();
-        writer.event(&event, None)?;
-        writer.commit()?;
+    pub fn put_item(&self, item: &NewItem, now_ms: i64) -> Result<bool, StoreError> {
+        let (created, _) = self.inner.transact(|writer| {
+            let before = writer.stored_item(&item.item_id)?;
+            let known = before.as_ref().and_then(|state| state.title().map(str::to_owned));
+            let event = StreamEvent::ItemUpsert {
+                timestamp_ms: before.map_or(now_ms, |state| state.after(now_ms)),
+                title: item.title.clone().or(known).unwrap_or_else(|| item.item_id.clone()),
+                text: None,
+                content: Some(Box::new(item.content.clone())),
+                item_id: item.item_id.clone(),
+            };
+            event.validate()?;
+            let created = !writer.has_content(&item.item_id)?;
+            writer.event(&event, None)?;
+            Ok(created)
+        })?;
         Ok(created)
     }
 
@@ -78,15 +77,16 @@ impl UserStateStore {
     /// # Errors
     /// A key that [`StreamEvent::validate`] refuses, or the database's failure.
     pub fn remove_item(&self, item_id: &str, now_ms: i64) -> Result<bool, StoreError> {
-        let mut writer = Writer::begin(&self.inner);
-        let before = self.inner.item(item_id)?;
-        let timestamp_ms = before.map_or(now_ms, |state| state.after(now_ms));
-        let event = StreamEvent::ItemHide { item_id: item_id.to_owned(), timestamp_ms };
-        event.validate()?;
-        let had = self.inner.added(item_id)?.is_some();
-        writer.event(&event, None)?;
-        writer.forget_content(item_id);
-        writer.commit()?;
+        let (had, _) = self.inner.transact(|writer| {
+            let before = writer.stored_item(item_id)?;
+            let timestamp_ms = before.map_or(now_ms, |state| state.after(now_ms));
+            let event = StreamEvent::ItemHide { item_id: item_id.to_owned(), timestamp_ms };
+            event.validate()?;
+            let had = writer.has_content(item_id)?;
+            writer.event(&event, None)?;
+            writer.forget_content(item_id);
+            Ok(had)
+        })?;
         Ok(had)
     }
 
@@ -97,12 +97,12 @@ impl UserStateStore {
     pub fn added_items(&self) -> Result<Vec<AddedItem>, StoreError> {
         let inner = &self.inner;
         let mut found = Vec::new();
-        for row in inner.added.iter() {
-            let (key, value) = row.into_inner().map_err(|error| inner.failure(&error))?;
-            let item = std::str::from_utf8(&key).map_err(|_| inner.damaged("an item's key"))?;
-            let (first, changed) = inner.change_numbers(item, &value)?;
+        inner.tables.each_row(Table::Added, b"", &mut |key, value| {
+            let item = std::str::from_utf8(key).map_err(|_| inner.damaged("an item's key"))?;
+            let (first, changed) = inner.change_numbers(item, value)?;
             found.push(AddedItem { item_id: item.to_owned(), first, changed });
-        }
+            Ok(())
+        })?;
         found.sort_unstable_by_key(|item| item.first);
         Ok(found)
     }
@@ -112,29 +112,22 @@ impl UserStateStore {
     /// # Errors
     /// The database's failure, or a record that is unreadable.
     pub fn item_content(&self, item_id: &str) -> Result<Option<ItemContent>, StoreError> {
-        Ok(self.inner.content(item_id)?.map(|stored| stored.content))
+        let bytes = self.inner.tables.get(Table::Contents, item_id.as_bytes())?;
+        Ok(bytes.map(|bytes| self.inner.decode_content(item_id, &bytes)).transpose()?.map(|stored| stored.content))
     }
 }
 
 impl Inner {
     /// Numbers of the first and the last change of an item with vectors.
-    pub(super) fn added(&self, item: &str) -> Result<Option<(u64, u64)>, StoreError> {
-        let bytes = self.added.get(item).map_err(|error| self.failure(&error))?;
-        bytes.map(|bytes| self.change_numbers(item, &bytes)).transpose()
-    }
-
-    fn change_numbers(&self, item: &str, bytes: &[u8]) -> Result<(u64, u64), StoreError> {
+    pub(super) fn change_numbers(&self, item: &str, bytes: &[u8]) -> Result<(u64, u64), StoreError> {
         let pair = bytes.split_at_checked(8).and_then(|(first, changed)| {
             Some((u64::from_be_bytes(first.try_into().ok()?), u64::from_be_bytes(changed.try_into().ok()?)))
         });
         pair.ok_or_else(|| self.damaged(&format!("the change numbers of item {item:?}")))
     }
 
-    pub(super) fn content(&self, item: &str) -> Result<Option<Stored>, StoreError> {
-        let bytes = self.contents.get(item).map_err(|error| self.failure(&error))?;
-        let decoded =
-            |bytes: &[u8]| Stored::decode(bytes).ok_or_else(|| self.damaged(&format!("the vectors of item {item:?}")));
-        bytes.map(|bytes| decoded(&bytes)).transpose()
+    pub(super) fn decode_content(&self, item: &str, bytes: &[u8]) -> Result<Stored, StoreError> {
+        Stored::decode(bytes).ok_or_else(|| self.damaged(&format!("the vectors of item {item:?}")))
     }
 }
 

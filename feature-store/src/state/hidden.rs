@@ -3,11 +3,10 @@
 //! that made it and the revision of the history it stands for: after a model swap or a late event
 //! it is seen to be stale. The history is the truth; losing this row costs time only.
 
+use super::UserStateStore;
 use super::codec::{Reader, put_text, put_u64};
 use super::users::Revision;
-use super::{Inner, UserStateStore};
 use crate::StoreError;
-use fjall::Readable as _;
 
 /// Largest hidden state accepted, in bytes.
 pub const MAX_HIDDEN_BYTES: usize = 1 << 20;
@@ -25,7 +24,7 @@ pub struct HiddenState {
 }
 
 impl HiddenState {
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         put_text(&mut out, &self.bundle_id);
         put_u64(&mut out, self.revision.created);
@@ -58,21 +57,7 @@ impl UserStateStore {
                 format!("has {} bytes; at most {MAX_HIDDEN_BYTES} are kept", state.bytes.len()),
             ));
         }
-        let inner = &self.inner;
-        let _writing = inner.lock();
-        let current = inner.head(user_id)?.map(|head| head.revision());
-        if current != Some(state.revision) {
-            return Ok(false);
-        }
-        inner.hidden.insert(user_id, state.encode()).map_err(|error| inner.failure(&error))?;
-        Ok(true)
-    }
-}
-
-impl Inner {
-    /// The stored state, whatever it stands for; one of another layout reads as none.
-    pub(super) fn hidden_at(&self, snapshot: &fjall::Snapshot, user: &str) -> Result<Option<HiddenState>, StoreError> {
-        let bytes = snapshot.get(&self.hidden, user).map_err(|error| self.failure(&error))?;
-        Ok(bytes.and_then(|bytes| HiddenState::decode(&bytes)))
+        let (kept, _) = self.inner.transact(|writer| writer.hidden(user_id, state))?;
+        Ok(kept)
     }
 }

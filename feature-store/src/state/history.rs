@@ -1,6 +1,7 @@
 //! One user inside a transaction: the head as it will be, and the blocks that change.
 
 use super::record::{BLOCK, Entries, Head};
+use super::tables::Table;
 use super::users::block_key;
 use super::{HistoryEntry, Inner};
 use crate::{Event, StoreError};
@@ -123,7 +124,7 @@ impl Pending {
             match self.blocks.get(&number) {
                 Some(Some(entries)) => entries.read_into(&mut history),
                 _ => {
-                    let bytes = inner.blocks.get(block_key(user, number)).map_err(|error| inner.failure(&error))?;
+                    let bytes = inner.tables.get(Table::Blocks, &block_key(user, number))?;
                     inner.read_block(user, number, bytes.as_deref(), &mut history)?;
                     Some(())
                 }

@@ -6,6 +6,7 @@
 //! of changes of one time, a hide wins over an expiry, and that over an upsert.
 
 use super::UserStateStore;
+use super::tables::Table;
 use crate::{StoreError, StreamEvent};
 use serde::{Deserialize, Serialize};
 
@@ -79,12 +80,11 @@ impl UserStateStore {
     /// As [`UserStateStore::hidden_items`].
     pub fn for_each_item(&self, mut each: impl FnMut(&str, &ItemState)) -> Result<(), StoreError> {
         let inner = &self.inner;
-        for row in inner.items.iter() {
-            let (key, value) = row.into_inner().map_err(|error| inner.failure(&error))?;
-            let item = std::str::from_utf8(&key).map_err(|_| inner.damaged("an item's key"))?;
-            each(item, &decode(&value).ok_or_else(|| inner.damaged(&format!("the state of item {item:?}")))?);
-        }
-        Ok(())
+        inner.tables.each_row(Table::Items, b"", &mut |key, value| {
+            let item = std::str::from_utf8(key).map_err(|_| inner.damaged("an item's key"))?;
+            each(item, &inner.decode_item(item, value)?);
+            Ok(())
+        })
     }
 
     /// What a stream has said about one item; `None` if nothing.
@@ -92,23 +92,17 @@ impl UserStateStore {
     /// # Errors
     /// As [`UserStateStore::hidden_items`].
     pub fn item(&self, item_id: &str) -> Result<Option<ItemState>, StoreError> {
-        self.inner.item(item_id)
+        let bytes = self.inner.tables.get(Table::Items, item_id.as_bytes())?;
+        bytes.map(|bytes| self.inner.decode_item(item_id, &bytes)).transpose()
     }
 }
 
 impl super::Inner {
-    pub(super) fn item(&self, item_id: &str) -> Result<Option<ItemState>, StoreError> {
-        let bytes = self.items.get(item_id).map_err(|error| self.failure(&error))?;
-        bytes
-            .map(|bytes| decode(&bytes).ok_or_else(|| self.damaged(&format!("the state of item {item_id:?}"))))
-            .transpose()
+    pub(super) fn decode_item(&self, item: &str, bytes: &[u8]) -> Result<ItemState, StoreError> {
+        serde_json::from_slice(bytes).map_err(|_| self.damaged(&format!("the state of item {item:?}")))
     }
 }
 
 pub(super) fn encode(state: &ItemState) -> Vec<u8> {
     serde_json::to_vec(state).expect("numbers and text are always JSON")
-}
-
-fn decode(bytes: &[u8]) -> Option<ItemState> {
-    serde_json::from_slice(bytes).ok()
 }

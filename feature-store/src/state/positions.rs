@@ -4,6 +4,7 @@
 //! the records' effects, so the two cannot disagree, it also covers records that touch no user, and
 //! it is where a consumer starts again.
 
+use super::tables::Table;
 use super::{Inner, UserStateStore};
 use crate::StoreError;
 use std::collections::BTreeMap;
@@ -17,22 +18,21 @@ impl UserStateStore {
         let inner = &self.inner;
         let prefix = prefix(source);
         let mut found = BTreeMap::new();
-        for row in inner.positions.prefix(&prefix) {
-            let (key, value) = row.into_inner().map_err(|error| inner.failure(&error))?;
+        inner.tables.each_row(Table::Positions, &prefix, &mut |key, value| {
             let partition: [u8; 4] =
                 key[prefix.len()..].try_into().map_err(|_| inner.damaged(&format!("a position of {source:?}")))?;
-            found.insert(u32::from_be_bytes(partition), inner.number(source, &value)?);
-        }
+            found.insert(u32::from_be_bytes(partition), inner.offset(source, value)?);
+            Ok(())
+        })?;
         Ok(found)
     }
 }
 
 impl Inner {
-    pub(super) fn position(&self, source: &str, partition: u32) -> Result<Option<u64>, StoreError> {
-        match self.positions.get(key(source, partition)).map_err(|error| self.failure(&error))? {
-            None => Ok(None),
-            Some(bytes) => self.number(source, &bytes).map(Some),
-        }
+    /// A position as stored.
+    pub(super) fn offset(&self, source: &str, bytes: &[u8]) -> Result<u64, StoreError> {
+        let bytes = bytes.try_into().map_err(|_| self.damaged(&format!("a position of {source:?}")))?;
+        Ok(u64::from_be_bytes(bytes))
     }
 }
 

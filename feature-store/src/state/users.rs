@@ -2,9 +2,9 @@
 
 use super::hidden::HiddenState;
 use super::record::{Head, Origin, decode_block};
-use super::{HistoryEntry, Inner, UserStateStore};
+use super::tables::{Flow, Reads, Table};
+use super::{ATTEMPTS, HistoryEntry, Inner, UserStateStore};
 use crate::StoreError;
-use fjall::Readable as _;
 
 /// Names one state of one user's history; it never comes back once the history has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,7 +55,8 @@ impl UserStateStore {
     /// As [`UserStateStore::history`].
     pub fn newest(&self, user_id: &str) -> Result<Option<NewestEntries>, StoreError> {
         let inner = &self.inner;
-        let Some(head) = inner.head(user_id)? else { return Ok(None) };
+        let Some(bytes) = inner.tables.get(Table::Heads, user_id.as_bytes())? else { return Ok(None) };
+        let head = inner.decode_head(user_id, &bytes)?;
         let mut entries = Vec::with_capacity(head.entries.len());
         let read = head.entries.read_into(&mut entries);
         read.ok_or_else(|| inner.damaged(&format!("the newest history of user {user_id:?}")))?;
@@ -68,11 +69,8 @@ impl UserStateStore {
     /// # Errors
     /// The database's failure, or a record that is unreadable.
     pub fn history(&self, user_id: &str) -> Result<Vec<HistoryEntry>, StoreError> {
-        let snapshot = self.inner.database.snapshot();
-        match self.inner.head_at(&snapshot, user_id)? {
-            Some(head) => self.inner.history_of(&snapshot, user_id, &head),
-            None => Ok(Vec::new()),
-        }
+        let found = self.inner.read_user(&*self.inner.tables.moment(), user_id)?;
+        Ok(found.map_or_else(Vec::new, |(_, history)| history))
     }
 
     /// A user's whole record; `None` for a user never seen.
@@ -81,19 +79,21 @@ impl UserStateStore {
     /// As [`UserStateStore::history`].
     pub fn user(&self, user_id: &str) -> Result<Option<UserRecord>, StoreError> {
         let inner = &self.inner;
-        let snapshot = inner.database.snapshot();
-        let Some(head) = inner.head_at(&snapshot, user_id)? else { return Ok(None) };
+        let moment = inner.tables.moment();
+        let Some((head, history)) = inner.read_user(&*moment, user_id)? else { return Ok(None) };
+        // It names the revision that it stands for, so it need not be of the same moment.
+        let hidden = moment.get(Table::Hidden, user_id.as_bytes())?;
         Ok(Some(UserRecord {
-            history: inner.history_of(&snapshot, user_id, &head)?,
+            history,
             revision: head.revision(),
             reordered_at: head.reordered_at,
-            hidden: inner.hidden_at(&snapshot, user_id)?,
+            hidden: hidden.and_then(|bytes| HiddenState::decode(&bytes)),
             applied: head.applied,
         }))
     }
 
-    /// Calls `each` with every user and their history, in order of user key, as they were at one
-    /// moment; writers go on meanwhile.
+    /// Calls `each` with every user and their history, in order of user key; writers go on meanwhile. In a
+    /// folder all are as they were at one moment, on a server each is by itself.
     ///
     /// # Errors
     /// As [`UserStateStore::history`], or what `each` returns.
@@ -102,15 +102,17 @@ impl UserStateStore {
         mut each: impl FnMut(&str, Vec<HistoryEntry>) -> Result<(), E>,
     ) -> Result<(), E> {
         let inner = &self.inner;
-        let snapshot = inner.database.snapshot();
-        for row in snapshot.iter(&inner.heads) {
-            let (key, value) = row.into_inner().map_err(|error| inner.failure(&error))?;
-            let user = std::str::from_utf8(&key).map_err(|_| inner.damaged("a user's key"))?;
-            let head = Head::decode(&value).ok_or_else(|| inner.damaged(&format!("the record of user {user:?}")))?;
-            let history = inner.history_of(&snapshot, user, &head)?;
-            each(user, history)?;
-        }
-        Ok(())
+        let moment = inner.tables.moment();
+        let mut stopped = Ok(());
+        moment.each_key(Table::Heads, &mut |key| {
+            stopped = inner.text_key(key).map_err(E::from).and_then(|user| {
+                // Gone since the keys were listed.
+                let Some((_, history)) = inner.read_user(&*moment, user)? else { return Ok(()) };
+                each(user, history)
+            });
+            if stopped.is_err() { Flow::Break(()) } else { Flow::Continue(()) }
+        })?;
+        stopped
     }
 }
 
@@ -121,25 +123,37 @@ impl Head {
 }
 
 impl Inner {
-    pub(super) fn head(&self, user: &str) -> Result<Option<Head>, StoreError> {
-        let bytes = self.heads.get(user).map_err(|error| self.failure(&error))?;
-        bytes.map(|bytes| self.decode_head(user, &bytes)).transpose()
-    }
-
-    fn head_at(&self, snapshot: &fjall::Snapshot, user: &str) -> Result<Option<Head>, StoreError> {
-        let bytes = snapshot.get(&self.heads, user).map_err(|error| self.failure(&error))?;
-        bytes.map(|bytes| self.decode_head(user, &bytes)).transpose()
-    }
-
-    fn decode_head(&self, user: &str, bytes: &[u8]) -> Result<Head, StoreError> {
+    pub(super) fn decode_head(&self, user: &str, bytes: &[u8]) -> Result<Head, StoreError> {
         Head::decode(bytes).ok_or_else(|| self.damaged(&format!("the record of user {user:?}")))
     }
 
+    fn text_key<'k>(&self, key: &'k [u8]) -> Result<&'k str, StoreError> {
+        std::str::from_utf8(key).map_err(|_| self.damaged("a user's key"))
+    }
+
+    /// Head and history of a user, of one moment.
+    fn read_user(&self, moment: &dyn Reads, user: &str) -> Result<Option<(Head, Vec<HistoryEntry>)>, StoreError> {
+        for _ in 0..ATTEMPTS {
+            let Some(bytes) = moment.get(Table::Heads, user.as_bytes())? else { return Ok(None) };
+            let head = self.decode_head(user, &bytes)?;
+            let history = self.history_of(moment, user, &head);
+            // Blocks change only with the head, and no head comes twice.
+            let whole = moment.of_one_moment()
+                || head.blocks == 0
+                || moment.get(Table::Heads, user.as_bytes())?.as_ref() == Some(&bytes);
+            if whole {
+                return Ok(Some((head, history?)));
+            }
+        }
+        Err(self.busy(&format!("reading user {user:?}")))
+    }
+
     /// Blocks and head together, cut to the newest `max_history`.
-    fn history_of(&self, snapshot: &fjall::Snapshot, user: &str, head: &Head) -> Result<Vec<HistoryEntry>, StoreError> {
+    fn history_of(&self, moment: &dyn Reads, user: &str, head: &Head) -> Result<Vec<HistoryEntry>, StoreError> {
         let mut history = Vec::new();
-        for number in head.first_block..head.first_block + head.blocks {
-            let bytes = snapshot.get(&self.blocks, block_key(user, number)).map_err(|error| self.failure(&error))?;
+        let numbers = head.first_block..head.first_block + head.blocks;
+        let keys: Vec<Vec<u8>> = numbers.clone().map(|number| block_key(user, number)).collect();
+        for (number, bytes) in numbers.zip(moment.get_many(Table::Blocks, &keys)?) {
             self.read_block(user, number, bytes.as_deref(), &mut history)?;
         }
         head.entries

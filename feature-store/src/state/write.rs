@@ -1,17 +1,17 @@
-//! Writing: a transaction gathers what its events change, user by user, and commits it at once,
-//! synced to disk. Nothing is written before `commit`, so an error half-way changes nothing.
+//! Writing: a transaction gathers what its events change, user by user, and commits it at once, durably.
+//! Nothing is written before `commit`, so an error half-way changes nothing; and where another process may
+//! have changed what was read, the transaction runs anew ([`super::Inner::transact`]).
 
-use super::contents::{self, CHANGES_KEY, Stored};
+use super::contents::{self, Stored};
+use super::hidden::HiddenState;
 use super::history::Pending;
 use super::items::{ItemState, encode as encode_item};
-use super::record::{Origin, encode_block};
+use super::record::{Head, Origin, encode_block};
+use super::tables::{Commit, Series, Table};
 use super::users::block_key;
-use super::{CREATED_KEY, Inner, USERS_KEY, positions};
+use super::{ATTEMPTS, Inner, positions};
 use crate::{Event, ItemContent, StoreError, StreamEvent};
-use fjall::{OwnedWriteBatch, PersistMode};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
 
 /// One record of a source with offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,39 +39,70 @@ pub struct BatchOutcome {
     pub items_changed: usize,
 }
 
-/// A transaction being gathered. There is one at a time.
+/// A transaction being gathered.
 pub(super) struct Writer<'a> {
     inner: &'a Inner,
-    _writing: MutexGuard<'a, ()>,
+    /// Rows that decided something, where others may change them meanwhile.
+    read: Option<BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>>,
     users: HashMap<String, Pending>,
     items: BTreeMap<String, ItemState>,
     /// Items whose vectors change, or whose title does while they have some; none where they go.
     contents: BTreeMap<String, Option<Stored>>,
     /// Source, and for each of its partitions the position that this transaction reaches.
     reached: Option<(String, BTreeMap<u32, Option<u64>>)>,
-    created: Option<u64>,
+    /// A hidden state to keep; it is all that its transaction writes.
+    hidden: Option<(String, Vec<u8>)>,
     done: BatchOutcome,
 }
 
 impl Inner {
-    pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
-        // It guards no value: a writer that panicked has left nothing half-written.
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Runs a transaction: `gather` reads and decides, and what it decided is committed. It runs again if what it
+    /// read was changed by another process in between.
+    pub(super) fn transact<T>(
+        &self,
+        gather: impl Fn(&mut Writer<'_>) -> Result<T, StoreError>,
+    ) -> Result<(T, BatchOutcome), StoreError> {
+        let alone = self.tables.alone();
+        for _ in 0..ATTEMPTS {
+            let mut writer = Writer {
+                inner: self,
+                read: alone.is_none().then(BTreeMap::new),
+                users: HashMap::new(),
+                items: BTreeMap::new(),
+                contents: BTreeMap::new(),
+                reached: None,
+                hidden: None,
+                done: BatchOutcome::default(),
+            };
+            let given = gather(&mut writer)?;
+            let done = writer.done;
+            if self.tables.commit(&writer.commit()?)? {
+                return Ok((given, done));
+            }
+        }
+        Err(self.busy("a write"))
     }
 }
 
-impl<'a> Writer<'a> {
-    pub(super) fn begin(inner: &'a Inner) -> Writer<'a> {
-        Writer {
-            inner,
-            _writing: inner.lock(),
-            users: HashMap::new(),
-            items: BTreeMap::new(),
-            contents: BTreeMap::new(),
-            reached: None,
-            created: None,
-            done: BatchOutcome::default(),
+impl Writer<'_> {
+    /// A row that the transaction depends on.
+    fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let value = self.inner.tables.get(table, key)?;
+        if let Some(read) = &mut self.read {
+            // The first reading counts: it may already have decided something.
+            read.entry((table, key.to_vec())).or_insert_with(|| value.clone());
         }
+        Ok(value)
+    }
+
+    /// A user inside this transaction.
+    fn user(&mut self, user: &str) -> Result<&mut Pending, StoreError> {
+        if !self.users.contains_key(user) {
+            let bytes = self.get(Table::Heads, user.as_bytes())?;
+            let head = bytes.map(|bytes| self.inner.decode_head(user, &bytes)).transpose()?;
+            self.users.insert(user.to_owned(), Pending::of(head));
+        }
+        Ok(self.users.get_mut(user).expect("it was just put there"))
     }
 
     /// Reads the users that events are about, in order of key: neighbours share blocks of the
@@ -80,9 +111,14 @@ impl<'a> Writer<'a> {
         let mut users: Vec<&str> = events.filter_map(StreamEvent::user).collect();
         users.sort_unstable();
         users.dedup();
-        self.users.reserve(users.len());
-        for user in users {
-            self.users.insert(user.to_owned(), Pending::of(self.inner.head(user)?));
+        let keys: Vec<Vec<u8>> = users.iter().map(|user| user.as_bytes().to_vec()).collect();
+        let heads = self.inner.tables.get_many(Table::Heads, &keys)?;
+        for ((user, key), bytes) in users.into_iter().zip(keys).zip(heads) {
+            let head = bytes.as_ref().map(|bytes| self.inner.decode_head(user, bytes)).transpose()?;
+            self.users.insert(user.to_owned(), Pending::of(head));
+            if let Some(read) = &mut self.read {
+                read.insert((Table::Heads, key), bytes);
+            }
         }
         Ok(())
     }
@@ -94,7 +130,10 @@ impl<'a> Writer<'a> {
         for record in records {
             let position = match reached.get(&record.partition) {
                 Some(position) => *position,
-                None => self.inner.position(source, record.partition)?,
+                None => {
+                    let bytes = self.get(Table::Positions, &positions::key(source, record.partition))?;
+                    bytes.map(|bytes| self.inner.offset(source, &bytes)).transpose()?
+                }
             };
             if position.is_some_and(|position| record.offset <= position) {
                 self.done.replayed += 1;
@@ -125,19 +164,10 @@ impl<'a> Writer<'a> {
 
     /// Takes in an interaction, with where it came from if its source has offsets.
     pub(super) fn interaction(&mut self, event: &Event, place: Option<(u32, u64)>) -> Result<(), StoreError> {
-        if !self.users.contains_key(&event.user_id) {
-            self.users.insert(event.user_id.clone(), Pending::of(self.inner.head(&event.user_id)?));
-        }
-        let pending = self.users.get_mut(&event.user_id).expect("it was just put there");
-        let mut number = 0;
-        if pending.head.is_none() {
-            number = match self.created {
-                Some(created) => created,
-                None => self.inner.counter(CREATED_KEY)?,
-            };
-            self.created = Some(number + 1);
-        }
-        if pending.add(self.inner, event, place, number)? {
+        let inner = self.inner;
+        let pending = self.user(&event.user_id)?;
+        let number = if pending.head.is_none() { inner.tables.take(Series::Created, 1)? } else { 0 };
+        if pending.add(inner, event, place, number)? {
             self.done.applied += 1;
         } else {
             self.done.duplicates += 1;
@@ -147,16 +177,32 @@ impl<'a> Writer<'a> {
 
     /// Forgets a user; true if there was something to forget.
     pub(super) fn delete_user(&mut self, user: &str) -> Result<bool, StoreError> {
-        if !self.users.contains_key(user) {
-            self.users.insert(user.to_owned(), Pending::of(self.inner.head(user)?));
-        }
-        Ok(self.users.get_mut(user).expect("it was just put there").forget())
+        Ok(self.user(user)?.forget())
+    }
+
+    /// Keeps a hidden state if the user's history is still at its revision; true if it is.
+    pub(super) fn hidden(&mut self, user: &str, state: &HiddenState) -> Result<bool, StoreError> {
+        let current = self.user(user)?.head.as_ref().map(Head::revision);
+        let fits = current == Some(state.revision);
+        self.hidden = fits.then(|| (user.to_owned(), state.encode()));
+        Ok(fits)
+    }
+
+    /// What was said about an item before this transaction.
+    pub(super) fn stored_item(&mut self, item: &str) -> Result<Option<ItemState>, StoreError> {
+        let bytes = self.get(Table::Items, item.as_bytes())?;
+        bytes.map(|bytes| self.inner.decode_item(item, &bytes)).transpose()
+    }
+
+    /// Whether an item had vectors before this transaction.
+    pub(super) fn has_content(&mut self, item: &str) -> Result<bool, StoreError> {
+        Ok(self.get(Table::Added, item.as_bytes())?.is_some())
     }
 
     fn item(&mut self, event: &StreamEvent) -> Result<(), StoreError> {
         let mut state = match self.items.remove(event.key()) {
             Some(state) => state,
-            None => self.inner.item(event.key())?.unwrap_or_default(),
+            None => self.stored_item(event.key())?.unwrap_or_default(),
         };
         state.change(event);
         self.items.insert(event.key().to_owned(), state);
@@ -173,7 +219,10 @@ impl<'a> Writer<'a> {
     fn content(&mut self, item: &str, timestamp_ms: i64, content: Option<&ItemContent>) -> Result<(), StoreError> {
         let before = match self.contents.remove(item) {
             Some(pending) => pending,
-            None => self.inner.content(item)?,
+            None => {
+                let bytes = self.get(Table::Contents, item.as_bytes())?;
+                bytes.map(|bytes| self.inner.decode_content(item, &bytes)).transpose()?
+            }
         };
         let later = before.as_ref().is_none_or(|before| before.timestamp_ms <= timestamp_ms);
         let next = match content {
@@ -191,99 +240,75 @@ impl<'a> Writer<'a> {
         self.contents.insert(item.to_owned(), None);
     }
 
-    /// Writes everything, synced to disk.
-    pub(super) fn commit(self) -> Result<BatchOutcome, StoreError> {
-        let Writer { inner, users, items, contents, reached, created, done, _writing } = self;
-        let items_changed = !items.is_empty();
-        let mut batch = inner.database.batch().durability(Some(PersistMode::SyncData));
-        let source = reached.as_ref().map_or("", |(source, _)| source.as_str());
-        let mut appeared = 0_i64;
+    /// Everything that changes.
+    fn commit(mut self) -> Result<Commit, StoreError> {
+        let mut commit = Commit { items_changed: !self.items.is_empty(), ..Commit::default() };
+        let source = self.reached.as_ref().map_or("", |(source, _)| source.as_str());
+        let users = std::mem::take(&mut self.users);
         let mut users: Vec<(String, Pending)> = users.into_iter().filter(|(_, pending)| pending.touched()).collect();
         users.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         for (user, pending) in users {
-            appeared += i64::from(pending.head.is_some()) - i64::from(pending.stored);
-            put_user(inner, &mut batch, &user, pending, source)?;
+            commit.users_more += i64::from(pending.head.is_some()) - i64::from(pending.stored);
+            put_user(self.inner, &mut commit, &user, pending, source);
         }
-        for (item, state) in items {
-            batch.insert(&inner.items, item.as_str(), encode_item(&state));
-        }
-        put_contents(inner, &mut batch, contents)?;
-        for (partition, position) in reached.iter().flat_map(|(_, partitions)| partitions) {
+        for (partition, position) in self.reached.iter().flat_map(|(_, partitions)| partitions) {
             if let Some(position) = position {
-                batch.insert(&inner.positions, positions::key(source, *partition), position.to_be_bytes());
+                commit.put(Table::Positions, positions::key(source, *partition), position.to_be_bytes());
             }
         }
-        if appeared != 0 {
-            let users = inner.counter(USERS_KEY)?.saturating_add_signed(appeared);
-            batch.insert(&inner.meta, USERS_KEY, users.to_be_bytes());
+        for (item, state) in std::mem::take(&mut self.items) {
+            commit.put(Table::Items, item, encode_item(&state));
         }
-        if let Some(created) = created {
-            batch.insert(&inner.meta, CREATED_KEY, created.to_be_bytes());
+        self.put_contents(&mut commit)?;
+        if let Some((user, state)) = self.hidden.take() {
+            commit.fleeting = commit.is_empty();
+            commit.put(Table::Hidden, user, state);
         }
-        if !batch.is_empty() {
-            batch.commit().map_err(|error| inner.failure(&error))?;
+        commit.read.extend(self.read.into_iter().flatten().map(|((table, key), value)| (table, key, value)));
+        Ok(commit)
+    }
+
+    /// Numbers the changes of items with vectors, in order of key.
+    fn put_contents(&mut self, commit: &mut Commit) -> Result<(), StoreError> {
+        let changes = std::mem::take(&mut self.contents);
+        let stay = changes.values().flatten().count() as u64;
+        let mut number = if stay == 0 { 0 } else { self.inner.tables.take(Series::ContentChanges, stay)? };
+        for (item, change) in changes {
+            let Some(stored) = change else {
+                commit.remove(Table::Added, item.as_str());
+                commit.remove(Table::Contents, item);
+                continue;
+            };
+            number += 1;
+            let before = self.get(Table::Added, item.as_bytes())?;
+            let before = before.map(|bytes| self.inner.change_numbers(&item, &bytes)).transpose()?;
+            let first = before.map_or(number, |(first, _)| first);
+            commit.put(Table::Added, item.as_str(), contents::numbers(first, number));
+            commit.put(Table::Contents, item, stored.encode());
         }
-        if items_changed {
-            inner.items_generation.fetch_add(1, Ordering::AcqRel);
-        }
-        Ok(done)
+        Ok(())
     }
 }
 
-/// Numbers the changes of items with vectors, in order of key, and writes them.
-fn put_contents(
-    inner: &Inner,
-    batch: &mut OwnedWriteBatch,
-    changes: BTreeMap<String, Option<Stored>>,
-) -> Result<(), StoreError> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let mut number = inner.counter(CHANGES_KEY)?;
-    for (item, change) in changes {
-        match change {
-            Some(stored) => {
-                number += 1;
-                let first = inner.added(&item)?.map_or(number, |(first, _)| first);
-                batch.insert(&inner.added, item.as_str(), contents::numbers(first, number));
-                batch.insert(&inner.contents, item.as_str(), stored.encode());
-            }
-            None => {
-                batch.remove(&inner.added, item.as_str());
-                batch.remove(&inner.contents, item.as_str());
-            }
-        }
-    }
-    batch.insert(&inner.meta, CHANGES_KEY, number.to_be_bytes());
-    Ok(())
-}
-
-fn put_user(
-    inner: &Inner,
-    batch: &mut OwnedWriteBatch,
-    user: &str,
-    mut pending: Pending,
-    source: &str,
-) -> Result<(), StoreError> {
+fn put_user(inner: &Inner, commit: &mut Commit, user: &str, mut pending: Pending, source: &str) {
     pending.settle(inner.max_history);
     for (number, block) in &pending.blocks {
         match block {
-            Some(entries) => batch.insert(&inner.blocks, block_key(user, *number), encode_block(entries)),
-            None => batch.remove(&inner.blocks, block_key(user, *number)),
+            Some(entries) => commit.put(Table::Blocks, block_key(user, *number), encode_block(entries)),
+            None => commit.remove(Table::Blocks, block_key(user, *number)),
         }
     }
     if pending.forgotten {
-        batch.remove(&inner.hidden, user);
+        commit.remove(Table::Hidden, user);
     }
     match &mut pending.head {
         Some(head) => {
             if let Some((partition, offset)) = pending.place {
                 head.applied = Some(Origin { source: source.to_owned(), partition, offset });
             }
-            batch.insert(&inner.heads, user, head.encode());
+            commit.put(Table::Heads, user, head.encode());
         }
-        None if pending.stored => batch.remove(&inner.heads, user),
+        None if pending.stored => commit.remove(Table::Heads, user),
         None => (),
     }
-    Ok(())
 }

@@ -1,7 +1,9 @@
 //! Long histories: blocks, late events and deletions against the obvious implementation.
 
-use feature_store::{Event, HiddenState, HistoryEntry, UserStateStore};
+use crate::place::{on_each, open};
+use feature_store::{Event, HiddenState, HistoryEntry};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 fn event(item: usize, timestamp_ms: i64) -> Event {
     Event { user_id: "u".into(), item_id: item.to_string(), timestamp_ms, event_id: None }
@@ -28,74 +30,79 @@ fn steps() -> impl Strategy<Value = Vec<i64>> {
     prop::collection::vec(step, 1..400)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    #[test]
-    fn histories_are_those_of_the_obvious_implementation(steps in steps(), bound in 1_usize..300, call in 1_usize..90, deleted_at in prop::option::of(0_usize..400)) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state");
-        let store = UserStateStore::open(&path, bound).unwrap();
-        let (mut plain, mut now_ms) = (Plain::default(), 10_000_i64);
-        let events: Vec<Event> = steps.iter().enumerate().map(|(item, step)| {
-            now_ms = (now_ms + step).max(0);
-            event(item, now_ms)
-        }).collect();
-        for (call, events) in events.chunks(call).enumerate() {
-            if deleted_at == Some(call) {
-                prop_assert_eq!(store.delete("u").unwrap(), !plain.0.is_empty());
-                plain = Plain::default();
+#[test]
+fn histories_are_those_of_the_obvious_implementation() {
+    on_each(|fresh| {
+        let input = (steps(), 1_usize..300, 1_usize..90, prop::option::of(0_usize..400));
+        let law = |(steps, bound, call, deleted_at): (Vec<i64>, usize, usize, Option<usize>)| {
+            let place = fresh();
+            let store = open(&place, bound);
+            let (mut plain, mut now_ms) = (Plain::default(), 10_000_i64);
+            let mut at = |(item, step): (usize, &i64)| {
+                now_ms = (now_ms + step).max(0);
+                event(item, now_ms)
+            };
+            let events: Vec<Event> = steps.iter().enumerate().map(&mut at).collect();
+            for (call, events) in events.chunks(call).enumerate() {
+                if deleted_at == Some(call) {
+                    prop_assert_eq!(store.delete("u").unwrap(), !plain.0.is_empty());
+                    plain = Plain::default();
+                }
+                store.append(events).unwrap();
+                events.iter().for_each(|event| plain.add(event));
+                let found = store.history("u").unwrap();
+                prop_assert_eq!(&found[..], plain.newest(bound));
             }
-            store.append(events).unwrap();
-            events.iter().for_each(|event| plain.add(event));
-            let found = store.history("u").unwrap();
-            prop_assert_eq!(&found[..], plain.newest(bound));
-        }
-        drop(store);
-        prop_assert_eq!(&UserStateStore::open(&path, bound).unwrap().history("u").unwrap()[..], plain.newest(bound));
-    }
+            drop(store);
+            prop_assert_eq!(&open(&place, bound).history("u").unwrap()[..], plain.newest(bound));
+            Ok(())
+        };
+        TestRunner::new(ProptestConfig::with_cases(48)).run(&input, law).unwrap();
+    });
 }
 
 #[test]
 fn a_history_of_ten_thousand_is_kept_whole_and_read_whole() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = UserStateStore::open(&dir.path().join("state"), 10_000).unwrap();
-    let events: Vec<Event> = (0..10_100).map(|item| event(item, item as i64)).collect();
-    for part in events.chunks(1000) {
-        store.append(part).unwrap();
-    }
-    let history = store.history("u").unwrap();
-    assert_eq!((history.len(), history[0].item_id.as_str()), (10_000, "100"));
-    assert!(history.windows(2).all(|pair| pair[0].timestamp_ms < pair[1].timestamp_ms));
-    assert!(store.delete("u").unwrap());
-    assert!(store.history("u").unwrap().is_empty() && store.users().unwrap() == 0);
+    on_each(|fresh| {
+        let store = open(&fresh(), 10_000);
+        let events: Vec<Event> = (0..10_100).map(|item| event(item, item as i64)).collect();
+        for part in events.chunks(1000) {
+            store.append(part).unwrap();
+        }
+        let history = store.history("u").unwrap();
+        assert_eq!((history.len(), history[0].item_id.as_str()), (10_000, "100"));
+        assert!(history.windows(2).all(|pair| pair[0].timestamp_ms < pair[1].timestamp_ms));
+        assert!(store.delete("u").unwrap());
+        assert!(store.history("u").unwrap().is_empty() && store.users().unwrap() == 0);
+    });
 }
 
 #[test]
 fn a_hidden_state_is_kept_for_the_revision_it_was_made_of_and_for_no_other() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = UserStateStore::open(&dir.path().join("state"), 50).unwrap();
-    store.append(&[event(1, 10)]).unwrap();
-    let first = store.user("u").unwrap().unwrap();
-    let state = HiddenState { bundle_id: "b1".into(), revision: first.revision, bytes: vec![1, 2, 3] };
-    assert!(store.put_hidden("u", &state).unwrap());
-    assert!(!store.put_hidden("nobody", &state).unwrap());
+    on_each(|fresh| {
+        let store = open(&fresh(), 50);
+        store.append(&[event(1, 10)]).unwrap();
+        let first = store.user("u").unwrap().unwrap();
+        let state = HiddenState { bundle_id: "b1".into(), revision: first.revision, bytes: vec![1, 2, 3] };
+        assert!(store.put_hidden("u", &state).unwrap());
+        assert!(!store.put_hidden("nobody", &state).unwrap());
 
-    store.append(&[event(2, 20)]).unwrap();
-    let second = store.user("u").unwrap().unwrap();
-    assert_eq!(second.hidden.as_ref(), Some(&state), "it stays until a newer one replaces it");
-    assert_eq!(second.revision.events - state.revision.events, 1, "one step brings it up to date");
-    assert_eq!(second.reordered_at, 0);
-    assert!(!store.put_hidden("u", &state).unwrap(), "a state of an older revision is refused");
+        store.append(&[event(2, 20)]).unwrap();
+        let second = store.user("u").unwrap().unwrap();
+        assert_eq!(second.hidden.as_ref(), Some(&state), "it stays until a newer one replaces it");
+        assert_eq!(second.revision.events - state.revision.events, 1, "one step brings it up to date");
+        assert_eq!(second.reordered_at, 0);
+        assert!(!store.put_hidden("u", &state).unwrap(), "a state of an older revision is refused");
 
-    store.append(&[event(3, 5)]).unwrap();
-    let third = store.user("u").unwrap().unwrap();
-    assert_eq!(third.reordered_at, third.revision.events, "after a late event no step helps");
+        store.append(&[event(3, 5)]).unwrap();
+        let third = store.user("u").unwrap().unwrap();
+        assert_eq!(third.reordered_at, third.revision.events, "after a late event no step helps");
 
-    store.delete("u").unwrap();
-    store.append(&[event(1, 10)]).unwrap();
-    let again = store.user("u").unwrap().unwrap();
-    assert_eq!(again.hidden, None, "deletion removes it");
-    assert!(!store.put_hidden("u", &state).unwrap(), "another user of the same name is another");
-    assert!(store.put_hidden("u", &HiddenState { bytes: vec![0; (1 << 20) + 1], ..state }).is_err());
+        store.delete("u").unwrap();
+        store.append(&[event(1, 10)]).unwrap();
+        let again = store.user("u").unwrap().unwrap();
+        assert_eq!(again.hidden, None, "deletion removes it");
+        assert!(!store.put_hidden("u", &state).unwrap(), "another user of the same name is another");
+        assert!(store.put_hidden("u", &HiddenState { bytes: vec![0; (1 << 20) + 1], ..state }).is_err());
+    });
 }

@@ -3,6 +3,9 @@
 
 mod contents;
 mod history;
+mod place;
+mod redis_server;
+mod shared;
 mod snapshot;
 mod source;
 mod state;

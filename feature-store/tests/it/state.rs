@@ -1,7 +1,9 @@
 //! User state: order, bounds, duplicates, durability.
 
+use crate::place::{on_each, open};
 use feature_store::{Applied, Event, UserStateStore};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 fn event(user: &str, item: &str, timestamp_ms: i64, id: Option<&str>) -> Event {
     Event { user_id: user.into(), item_id: item.into(), timestamp_ms, event_id: id.map(str::to_owned) }
@@ -13,29 +15,31 @@ fn items(store: &UserStateStore, user: &str) -> Vec<String> {
 
 #[test]
 fn histories_are_ordered_bounded_and_without_duplicates() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = UserStateStore::open(&dir.path().join("state"), 3).unwrap();
-    let events = [
-        event("u", "b", 20, Some("1")),
-        event("u", "a", 10, None),
-        event("u", "b", 20, Some("1")),
-        event("v", "z", 5, None),
-    ];
-    assert_eq!(store.append(&events).unwrap(), Applied { applied: 3, duplicates: 1 });
-    assert_eq!(items(&store, "u"), ["a", "b"], "a late event takes its place in time");
-    store.append(&[event("u", "c", 20, None), event("u", "d", 30, None)]).unwrap();
-    assert_eq!(items(&store, "u"), ["b", "c", "d"], "ties keep arrival order and the oldest goes");
-    assert_eq!(store.users().unwrap(), 2);
-    assert!(store.delete("u").unwrap() && !store.delete("u").unwrap());
-    assert!(items(&store, "u").is_empty() && items(&store, "nobody").is_empty());
+    on_each(|fresh| {
+        let store = open(&fresh(), 3);
+        let events = [
+            event("u", "b", 20, Some("1")),
+            event("u", "a", 10, None),
+            event("u", "b", 20, Some("1")),
+            event("v", "z", 5, None),
+        ];
+        assert_eq!(store.append(&events).unwrap(), Applied { applied: 3, duplicates: 1 });
+        assert_eq!(items(&store, "u"), ["a", "b"], "a late event takes its place in time");
+        store.append(&[event("u", "c", 20, None), event("u", "d", 30, None)]).unwrap();
+        assert_eq!(items(&store, "u"), ["b", "c", "d"], "ties keep arrival order and the oldest goes");
+        assert_eq!(store.users().unwrap(), 2);
+        assert!(store.delete("u").unwrap() && !store.delete("u").unwrap());
+        assert!(items(&store, "u").is_empty() && items(&store, "nobody").is_empty());
+    });
 }
 
 #[test]
 fn a_bad_event_in_a_batch_changes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = UserStateStore::open(&dir.path().join("state"), 3).unwrap();
-    assert!(store.append(&[event("u", "a", 1, None), event("u", "", 2, None)]).is_err());
-    assert!(items(&store, "u").is_empty());
+    on_each(|fresh| {
+        let store = open(&fresh(), 3);
+        assert!(store.append(&[event("u", "a", 1, None), event("u", "", 2, None)]).is_err());
+        assert!(items(&store, "u").is_empty());
+    });
 }
 
 #[test]
@@ -78,20 +82,24 @@ fn rubbish_is_refused_by_name() {
     assert!(UserStateStore::open(&dir.path().join("x"), 0).unwrap_err().to_string().contains("max_history: 0"));
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
-
-    #[test]
-    fn however_events_are_cut_into_calls_the_history_is_the_newest_in_time_order(times in prop::collection::vec(0i64..20, 1..30), calls in 1usize..6) {
-        let dir = tempfile::tempdir().unwrap();
-        let store = UserStateStore::open(&dir.path().join("state"), 8).unwrap();
-        let events: Vec<Event> = times.iter().enumerate().map(|(n, time)| event("u", &n.to_string(), *time, None)).collect();
-        for part in events.chunks(events.len().div_ceil(calls)) {
-            store.append(part).unwrap();
-        }
-        let found: Vec<i64> = store.history("u").unwrap().iter().map(|entry| entry.timestamp_ms).collect();
-        let mut newest = times.clone();
-        newest.sort_unstable();
-        prop_assert_eq!(found, newest[newest.len().saturating_sub(8)..].to_vec());
-    }
+#[test]
+fn however_events_are_cut_into_calls_the_history_is_the_newest_in_time_order() {
+    on_each(|fresh| {
+        let mut runner = TestRunner::new(ProptestConfig::with_cases(16));
+        let input = (prop::collection::vec(0_i64..20, 1..30), 1_usize..6);
+        let law = |(times, calls): (Vec<i64>, usize)| {
+            let store = open(&fresh(), 8);
+            let events: Vec<Event> =
+                times.iter().enumerate().map(|(n, time)| event("u", &n.to_string(), *time, None)).collect();
+            for part in events.chunks(events.len().div_ceil(calls)) {
+                store.append(part).unwrap();
+            }
+            let found: Vec<i64> = store.history("u").unwrap().iter().map(|entry| entry.timestamp_ms).collect();
+            let mut newest = times.clone();
+            newest.sort_unstable();
+            prop_assert_eq!(found, newest[newest.len().saturating_sub(8)..].to_vec());
+            Ok(())
+        };
+        runner.run(&input, law).unwrap();
+    });
 }

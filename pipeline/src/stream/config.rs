@@ -5,6 +5,7 @@ use super::StreamError;
 use super::decode::Format;
 use super::log::LogLimits;
 use super::security::SecurityConfig;
+use feature_store::StateLocation;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -84,12 +85,12 @@ pub struct ProduceConfig {
     pub max_in_flight: usize,
 }
 
-/// The embedded user state store.
+/// The user state store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StateConfig {
-    /// Its folder.
-    pub path: PathBuf,
+    /// Its folder, or the URL of a Redis or Valkey server.
+    pub path: StateLocation,
     /// Newest events kept for a user.
     pub max_history: usize,
 }

@@ -4,6 +4,10 @@
 //! with the positions in one durable transaction, and only then tell the source. A crash between any
 //! two of these repeats work whose second time changes nothing. While a batch is being written no
 //! more than the source's bounded queue is read: that is the back-pressure.
+//!
+//! A store on a server may be away for a while: the batch is kept and written when it is back. And it may
+//! come back without its last writes, after a failover; effects and positions are lost together, so the
+//! consumer sees a position before its own, and ends rather than leave a gap: the next one reads from there.
 
 use super::StreamError;
 use super::config::BatchConfig;
@@ -47,11 +51,12 @@ impl Consumer<'_> {
     ) -> Result<(), StreamError> {
         self.metrics.started((self.clock_ms)());
         let mut batch: Vec<Message> = Vec::new();
+        let mut written = BTreeMap::new();
         while !stop() {
             self.gather(source, &mut batch, stop)?;
             if !batch.is_empty() {
-                // A run with an end does not wait for the dead letters' broker longer than its sink does.
-                self.write(source, dead_letters, &batch, &|| until_end || stop())?;
+                // A run with an end waits no longer for a broker or server than its library does.
+                self.write(source, dead_letters, &batch, &mut written, &|| until_end || stop())?;
                 batch.clear();
                 continue;
             }
@@ -88,12 +93,14 @@ impl Consumer<'_> {
         source: &mut dyn Source,
         dead_letters: &mut dyn Sink,
         batch: &[Message],
+        written: &mut BTreeMap<u32, u64>,
         give_up: &dyn Fn() -> bool,
     ) -> Result<(), StreamError> {
         let mut records = Vec::with_capacity(batch.len());
         let mut refused = Vec::new();
         let mut reached: BTreeMap<u32, u64> = BTreeMap::new();
-        let stored = self.store.positions(source.name())?;
+        let stored = patiently(give_up, || Ok(self.store.positions(source.name())?))?;
+        check_not_behind(source.name(), &stored, written)?;
         for message in batch {
             reached.insert(message.partition, message.offset);
             // A replayed message has been put aside before.
@@ -109,9 +116,10 @@ impl Consumer<'_> {
             records.push(SourceRecord { partition: message.partition, offset: message.offset, events });
         }
         if !refused.is_empty() {
-            put_aside(dead_letters, &refused, give_up)?;
+            patiently(give_up, || dead_letters.put(&refused).map(drop))?;
         }
-        let outcome = self.store.apply(source.name(), &records)?;
+        let outcome = patiently(give_up, || Ok(self.store.apply(source.name(), &records)?))?;
+        written.extend(&reached);
         self.metrics.wrote(outcome, batch.len(), refused.len(), &reached);
         source.applied(&reached)?;
         self.metrics.durable((self.clock_ms)(), batch, look(source));
@@ -136,18 +144,36 @@ fn look(source: &dyn Source) -> Look {
     Look { lag: source.lag(), rebalances: source.rebalances(), connected: source.connected() }
 }
 
-/// Puts messages aside, trying again for as long as the sink's trouble may pass.
-fn put_aside(sink: &mut dyn Sink, refused: &[Outgoing], give_up: &dyn Fn() -> bool) -> Result<(), StreamError> {
+/// Does a part of the work, again for as long as what hinders it may pass.
+fn patiently<T>(
+    give_up: &dyn Fn() -> bool,
+    mut work: impl FnMut() -> Result<T, StreamError>,
+) -> Result<T, StreamError> {
     loop {
-        match sink.put(refused) {
-            Ok(_) => return Ok(()),
+        match work() {
             Err(error) if error.passes() && !give_up() => {
-                tracing::warn!(%error, "dead letters were not taken: trying again until they are");
+                tracing::warn!(%error, "the batch in hand cannot be written yet: trying again until it can");
                 std::thread::sleep(LOOK_EVERY);
             }
-            Err(error) => return Err(error),
+            done => return done,
         }
     }
+}
+
+/// Refuses a store that holds less than this consumer has written.
+fn check_not_behind(
+    source: &str,
+    stored: &BTreeMap<u32, u64>,
+    written: &BTreeMap<u32, u64>,
+) -> Result<(), StreamError> {
+    let behind = written.iter().find(|(partition, offset)| stored.get(partition) < Some(offset));
+    let Some((&partition, &offset)) = behind else { return Ok(()) };
+    Err(StreamError::StateLost {
+        stream: source.to_owned(),
+        partition,
+        offset,
+        stored: stored.get(&partition).copied(),
+    })
 }
 
 /// Header of a dead letter that says why it lies there.

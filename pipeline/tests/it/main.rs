@@ -10,6 +10,8 @@ mod interactions;
 mod movielens;
 mod onnx;
 mod provided;
+#[path = "../../../feature-store/tests/it/redis_server.rs"]
+mod redis_server;
 mod sequences;
 mod stream;
 mod support;

@@ -1,6 +1,7 @@
 //! What can be typed: the verbs, their flags, and the manual that `--help` prints.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use feature_store::StateLocation;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -246,9 +247,10 @@ pub(crate) struct IngestArgs {
     /// Events, one JSON object a line.
     #[arg(long, value_name = "FILE", required_unless_present = "config", requires = "store")]
     pub(crate) events: Option<PathBuf>,
-    /// The user state store; it is made if absent, and no service may have it open.
-    #[arg(long, value_name = "DIR", required_unless_present = "config")]
-    pub(crate) store: Option<PathBuf>,
+    /// The user state store: a folder, which no service may have open, or a URL such as
+    /// redis://127.0.0.1:6379?name=shop. It is made if absent.
+    #[arg(long, value_name = "DIR|URL", required_unless_present = "config")]
+    pub(crate) store: Option<StateLocation>,
     /// Newest events kept for a user, from 1 to 10000.
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) max_history: usize,
@@ -299,9 +301,10 @@ impl From<FormatName> for pipeline::stream::Format {
 /// Arguments of `export-interactions`.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// The user state store; no service may have it open.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) store: PathBuf,
+    /// The user state store: a folder, which no service may have open, or a URL such as
+    /// redis://127.0.0.1:6379?name=shop.
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) store: StateLocation,
     /// The Parquet table to write: user, item, timestamp_ms. A build reads it as a table.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,

@@ -4,14 +4,17 @@
 use crate::arguments::ExportArgs;
 use crate::failure::bad_input;
 use crate::output::{say, thousands};
-use feature_store::{UserStateStore, export_interactions};
+use feature_store::{StateLocation, export_interactions};
 
 /// Writes the table and says how to name it in a build config.
 pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<()> {
-    if !args.store.exists() {
-        return Err(bad_input(format!("{} is not there; name the folder of a user state store", args.store.display())));
+    // Opening would make one.
+    if let StateLocation::Folder(path) = &args.store
+        && !path.exists()
+    {
+        return Err(bad_input(format!("{} is not there; name the folder of a user state store", path.display())));
     }
-    let store = UserStateStore::open(&args.store, args.max_history)?;
+    let store = crate::state::open(&args.store, args.max_history)?;
     let rows = export_interactions(&store, &args.output)?;
     say(&format!(
         "{}: {} interactions of {} users; in a build config: format = \"parquet\", user = \"user\", item = \"item\", \

@@ -6,7 +6,7 @@ use crate::arguments::IngestArgs;
 use crate::failure::bad_input;
 use crate::output::{say, thousands};
 use crate::progress::Progress;
-use feature_store::{BatchOutcome, StreamEvent, UserStateStore};
+use feature_store::{BatchOutcome, StateLocation, StreamEvent, UserStateStore};
 use pipeline::stream::{Decoder, decoder};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -25,11 +25,13 @@ pub(crate) fn run(args: &IngestArgs) -> anyhow::Result<()> {
             Err(bad_input("--until-end and --redrive are about a stream; name its config with --config FILE"))
         }
         (None, Some(events), Some(store)) => run_file(args, events, store),
-        _ => Err(bad_input("ingest takes either --config FILE, or --events FILE and --store DIR; name one of the two")),
+        _ => Err(bad_input(
+            "ingest takes either --config FILE, or --events FILE and --store DIR or URL; name one of the two",
+        )),
     }
 }
 
-fn run_file(args: &IngestArgs, path: &Path, store: &Path) -> anyhow::Result<()> {
+fn run_file(args: &IngestArgs, path: &Path, place: &StateLocation) -> anyhow::Result<()> {
     let mut progress = Progress::new();
     let shown = path.display();
     let decoder = decoder(args.format.into());
@@ -42,14 +44,12 @@ fn run_file(args: &IngestArgs, path: &Path, store: &Path) -> anyhow::Result<()> 
     if args.validate {
         return say(&format!("{shown}: {} events, every line is valid; nothing was written", thousands(lines)));
     }
-    let store_path = store;
-    let store = UserStateStore::open(store, args.max_history)?;
+    let store = crate::state::open(place, args.max_history)?;
     let done = apply(path, &*decoder, &store, &mut progress)?;
     say(&format!(
-        "{shown}: {} events applied, {} dropped as already there; {} holds {} users",
+        "{shown}: {} events applied, {} dropped as already there; {place} holds {} users",
         thousands(done.applied as u64),
         thousands(done.duplicates as u64),
-        store_path.display(),
         thousands(store.users()?),
     ))
 }

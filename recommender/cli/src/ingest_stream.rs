@@ -9,8 +9,8 @@ use crate::output::{note, say, thousands};
 use anyhow::Context as _;
 use feature_store::UserStateStore;
 use pipeline::stream::{
-    Consumer, Findings, StreamConfig, StreamMetrics, StreamStats, dead_letter_sink, dead_letter_source, decoder,
-    event_sink, open_source, open_source_to_end, redrive, validate,
+    Consumer, Findings, StreamConfig, StreamError, StreamMetrics, StreamStats, dead_letter_sink, dead_letter_source,
+    decoder, event_sink, open_source, open_source_to_end, redrive, validate,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) fn run(path: &Path, args: &IngestArgs) -> anyhow::Result<()> {
     if args.validate {
         return run_validate(&config, &interrupt);
     }
-    let store = UserStateStore::open(&config.state.path, config.state.max_history)?;
+    let store = crate::state::open(&config.state.path, config.state.max_history)?;
     if args.redrive {
         return run_redrive(&config, &store);
     }
@@ -47,7 +47,7 @@ pub(crate) fn run(path: &Path, args: &IngestArgs) -> anyhow::Result<()> {
         interrupt.requested()
     };
     consume(&config, &store, &metrics, args.until_end, &stop)?;
-    say(&format!("{}; {} holds {} users", summary(&metrics.stats()), config.state.path.display(), store.users()?))?;
+    say(&format!("{}; {} holds {} users", summary(&metrics.stats()), config.state.path, store.users()?))?;
     if interrupt.requested() && args.until_end {
         return Err(Interrupted("stopped before the end; start again to go on from here".to_owned()).into());
     }
@@ -58,7 +58,7 @@ pub(crate) fn run(path: &Path, args: &IngestArgs) -> anyhow::Result<()> {
 pub(crate) fn read(path: &Path) -> anyhow::Result<StreamConfig> {
     let mut config: StreamConfig = crate::config::read(path)?;
     let base_dir = path.parent().unwrap_or(Path::new(""));
-    config.state.path = base_dir.join(&config.state.path);
+    config.state.path = config.state.path.within(base_dir);
     if let Some(log) = &mut config.log {
         log.dir = base_dir.join(&log.dir);
     }
@@ -79,12 +79,17 @@ pub(crate) fn consume(
 ) -> anyhow::Result<()> {
     let clock_ms: Arc<dyn Fn() -> i64 + Send + Sync> = Arc::new(now_ms);
     let open = if until_end { open_source_to_end } else { open_source };
-    let mut source = open(config, store, &clock_ms)?;
     let mut letters = dead_letter_sink(config, &clock_ms)?;
     let consumer =
         Consumer { decoder: &*decoder(config.format), store, batch: config.batch, metrics, clock_ms: &*clock_ms };
-    consumer.run(&mut *source, &mut *letters, until_end, stop)?;
-    Ok(())
+    loop {
+        let mut source = open(config, store, &clock_ms)?;
+        match consumer.run(&mut *source, &mut *letters, until_end, stop) {
+            // A source opened anew starts from what the store holds.
+            Err(error @ StreamError::StateLost { .. }) => tracing::error!(%error, "reading again what was lost"),
+            done => return Ok(done?),
+        }
+    }
 }
 
 fn run_redrive(config: &StreamConfig, store: &UserStateStore) -> anyhow::Result<()> {

@@ -20,6 +20,7 @@ mod output;
 mod progress;
 mod sample;
 mod serve;
+mod state;
 mod streamed;
 mod table;
 mod train;

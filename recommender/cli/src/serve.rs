@@ -24,7 +24,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     // Everything that can be refused is, before the port answers anything.
     let bundle = open_bundle(&config.bundle)?;
     config.validate(&bundle.shape()).with_context(|| format!("config {}", args.config.display()))?;
-    let store = UserStateStore::open(&config.state.path, config.state.max_history)?;
+    let store = crate::state::open(&config.state.path, config.state.max_history)?;
     let stream = args.stream.as_deref().map(crate::ingest_stream::read).transpose()?;
     let listener = listen(&config.bind, "--bind ADDRESS:PORT")?;
     // The consumer shares the store, so what it applies moves the next recommendation.
@@ -100,10 +100,8 @@ pub(crate) fn init_log(default: &str) -> anyhow::Result<()> {
 /// Makes the config's relative paths start at `base`.
 pub(crate) fn resolve_paths(config: &mut ServiceConfig, base: &Path) {
     let tls = config.tls.as_mut().map(|tls| [&mut tls.certificate, &mut tls.key]);
-    for path in [&mut config.bundle, &mut config.state.path, &mut config.tiers_file]
-        .into_iter()
-        .chain(tls.into_iter().flatten())
-    {
+    config.state.path = config.state.path.clone().within(base);
+    for path in [&mut config.bundle, &mut config.tiers_file].into_iter().chain(tls.into_iter().flatten()) {
         *path = base.join(&*path);
     }
 }

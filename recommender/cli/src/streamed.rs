@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// How often a shared store is asked whether another process has applied an event.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// A stream whose consumer runs.
 pub(crate) struct RunningStream {
     events: Arc<Streamed>,
@@ -24,6 +27,8 @@ struct Streamed {
     format: Format,
     metrics: Arc<StreamMetrics>,
     applied_wait: Duration,
+    /// Where the state is shared, another process may apply an event: the store and the source's name in it.
+    shared: Option<(UserStateStore, String)>,
 }
 
 impl RunningStream {
@@ -43,6 +48,7 @@ impl RunningStream {
             format: config.format,
             metrics: Arc::clone(&metrics),
             applied_wait: config.produce.applied_wait(),
+            shared: config.kafka.as_ref().filter(|_| store.shared()).map(|kafka| (store.clone(), kafka.source.clone())),
         });
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
@@ -86,6 +92,20 @@ impl Drop for ToldOnPanic {
     }
 }
 
+/// Waits until the store says that all of `places` are applied, by whomever.
+async fn applied_elsewhere(store: &UserStateStore, source: &str, places: &[Place]) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let (store, source) = (store.clone(), source.to_owned());
+        // A store that does not answer is asked again: the other branch has the time limit.
+        let Ok(Ok(stored)) = tokio::task::spawn_blocking(move || store.positions(&source)).await else { continue };
+        let applied = |place: &Place| place.offset.is_some() && stored.get(&place.partition).copied() >= place.offset;
+        if places.iter().all(applied) {
+            return;
+        }
+    }
+}
+
 impl EventStream for Streamed {
     fn put(&self, events: Vec<Event>) -> Awaited<'_, Result<Vec<EventPlace>, PutError>> {
         let messages = events.into_iter().map(|event| outgoing(&StreamEvent::Interaction(event))).collect();
@@ -108,7 +128,16 @@ impl EventStream for Streamed {
     fn applied<'a>(&'a self, places: &'a [EventPlace]) -> Awaited<'a, bool> {
         let places: Vec<Place> =
             places.iter().map(|place| Place { partition: place.partition, offset: place.offset }).collect();
-        Box::pin(async move { self.metrics.wait_applied(&places, self.applied_wait).await })
+        Box::pin(async move {
+            let here = self.metrics.wait_applied(&places, self.applied_wait);
+            match &self.shared {
+                None => here.await,
+                Some((store, source)) => tokio::select! {
+                    done = here => done,
+                    () = applied_elsewhere(store, source, &places) => true,
+                },
+            }
+        })
     }
 
     fn status(&self) -> StreamStatus {

@@ -7,6 +7,7 @@ use crate::ServiceError;
 use crate::access::AccessConfig;
 use crate::tiers::{TierConfig, validate_tiers};
 use crate::tls::TlsConfig;
+use feature_store::StateLocation;
 use fmrlrec::BundleShape;
 use std::path::PathBuf;
 
@@ -64,8 +65,8 @@ pub struct ServiceConfig {
 #[derive(Debug, Clone, PartialEq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StateConfig {
-    /// The embedded store's file.
-    pub path: PathBuf,
+    /// A folder, or the URL of a Redis or Valkey server.
+    pub path: StateLocation,
     /// Newest events kept for a user.
     pub max_history: usize,
     /// Bound of the cache of user vectors, in MiB.

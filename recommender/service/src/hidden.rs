@@ -42,7 +42,7 @@ impl HiddenItems {
     pub(crate) fn ids(&self, store: &UserStateStore, view: &View) -> Result<Arc<[u32]>, Problem> {
         let now_ms = (self.clock)();
         // Read before the list is made: a change in between makes the list stale, never the other way.
-        let items_generation = store.items_generation();
+        let items_generation = store.items_generation()?;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let added = view.added().version;
         if let Some(list) = kept.get(&view.generation)

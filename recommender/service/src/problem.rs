@@ -18,6 +18,8 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Longest time that a refused client is told to wait.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// When to try again after the server of user state did not answer.
+const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// A refused request or a failure while answering it.
 #[derive(Debug, Clone)]
@@ -189,6 +191,10 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         match error {
             StoreError::Invalid { .. } => Problem::bad_request(error.to_string()),
+            StoreError::Unreachable { .. } => {
+                tracing::error!(%error, "user state cannot be read or written");
+                Problem::overloaded("user state is not available", STORE_RETRY)
+            }
             failure => Problem::internal(failure),
         }
     }
@@ -197,7 +203,10 @@ impl From<StoreError> for Problem {
 /// Nothing that a request can mend.
 impl From<AddedError> for Problem {
     fn from(error: AddedError) -> Problem {
-        Problem::internal(error)
+        match error {
+            AddedError::Store(error) => error.into(),
+            failure => Problem::internal(failure),
+        }
     }
 }
 

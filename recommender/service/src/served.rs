@@ -92,7 +92,7 @@ impl ServedBundle {
     pub(crate) fn refresh_added(&self, store: &UserStateStore, most: usize) -> Result<(), AddedError> {
         let mut refreshed = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
         // Read before the list is: a change in between is looked for again, never missed.
-        let generation = store.items_generation();
+        let generation = store.items_generation()?;
         if *refreshed == Some(generation) {
             return Ok(());
         }

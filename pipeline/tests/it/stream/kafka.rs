@@ -5,7 +5,7 @@ use super::world::{
     Histories, clock, consume, consume_while, events, expected, fault_row, histories, interaction, messages, open,
     poison,
 };
-use feature_store::{StreamEvent, UserStateStore};
+use feature_store::{StateLocation, StreamEvent, UserStateStore};
 use pipeline::stream::{
     Outgoing, Start, StreamConfig, dead_letter_sink, dead_letter_source, decoder, event_sink, open_source, redrive,
     validate,
@@ -22,8 +22,8 @@ fn produce(config: &StreamConfig, messages: &[Outgoing]) {
 
 /// A topic of which nobody has heard is made by its first messages.
 fn fresh(config: &StreamConfig, name: &str) -> UserStateStore {
-    let path = config.state.path.with_file_name(name);
-    UserStateStore::open(&path, config.state.max_history).unwrap()
+    let StateLocation::Folder(path) = &config.state.path else { panic!("tests keep state in a folder") };
+    UserStateStore::open(&path.with_file_name(name), config.state.max_history).unwrap()
 }
 
 #[test]

@@ -9,4 +9,5 @@ mod log;
 mod mutate;
 mod producer;
 mod secure;
+mod shared_state;
 mod world;

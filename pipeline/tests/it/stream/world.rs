@@ -51,7 +51,7 @@ pub(super) fn log_config(dir: &Path) -> StreamConfig {
         format: Format::Native,
         start: Start::Earliest,
         batch: BatchConfig { max_messages: 64, max_wait_ms: 20 },
-        state: StateConfig { path: dir.join("state"), max_history: 50 },
+        state: StateConfig { path: dir.join("state").into(), max_history: 50 },
         produce: ProduceConfig { acknowledge_ms: 5_000, applied_wait_ms: 2_000, max_in_flight: 1_000 },
         metrics_bind: None,
         kafka: None,
@@ -60,7 +60,7 @@ pub(super) fn log_config(dir: &Path) -> StreamConfig {
 }
 
 pub(super) fn open(config: &StreamConfig) -> UserStateStore {
-    UserStateStore::open(&config.state.path, config.state.max_history).unwrap()
+    UserStateStore::open_at(&config.state.path, config.state.max_history).unwrap()
 }
 
 /// Applies what is there now.

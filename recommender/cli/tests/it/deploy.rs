@@ -78,8 +78,10 @@ fn the_config_parses_and_agrees_with_ports_and_volumes() {
     let train: fmrlrec::TrainConfig = toml::from_str(&read("recommender/fmrlrec/configs/demo.toml")).unwrap();
     config.validate(&fmrlrec::BundleShape::of_dims(&train.model.nesting_dims)).unwrap();
     assert_eq!(config.bind, "0.0.0.0:8080");
-    for path in [&config.bundle, &config.state.path, &config.tiers_file] {
-        assert!(path.starts_with("/data"), "{} is not in the volume", path.display());
+    for path in
+        [config.bundle.display().to_string(), config.state.path.to_string(), config.tiers_file.display().to_string()]
+    {
+        assert!(path.starts_with("/data"), "{path} is not in the volume");
     }
     assert!(config.access.keys.is_empty(), "a key in the image would be everybody's");
 

@@ -17,6 +17,9 @@ mod kill;
 mod logs;
 mod notebook;
 mod program;
+#[path = "../../../../feature-store/tests/it/redis_server.rs"]
+mod redis_server;
+mod replicas;
 mod schemathesis;
 mod served_stream;
 mod stream;

@@ -163,7 +163,7 @@ fn add(
         return Err(full(most));
     }
     let item = NewItem { item_id: key.clone(), title, content };
-    let created = serving.store.store().put_item(item, (serving.clock)())?;
+    let created = serving.store.store().put_item(&item, (serving.clock)())?;
     serving.refresh_added()?;
     let view = serving.bundle.view();
     let Some(item) = view.id(&key).and_then(|id| view.item(id)) else {

@@ -1,0 +1,386 @@
+//! The database on a Redis or Valkey server, which several processes share: each table is one hash, so a commit
+//! is one script over a handful of keys, and the server runs a script whole or not at all.
+//!
+//! ```text
+//! {recommender:NAME}:TABLE   hash, a row a field, the bytes of the folder's store
+//! {recommender:NAME}:meta    hash: format, items (generation), created and content changes (numbers taken)
+//! ```
+//! The braces keep all keys on one node of a cluster. There is no lock: a commit carries what was read, and the
+//! script refuses it if that has changed. How durable a commit is depends on the server's own settings
+//! ([`Tables::caution`]); what it loses in a failover it loses from the end, effects and positions together.
+//!
+//! Limits: [`CONNECTIONS`] at once, [`TIMEOUT`] for each answer.
+
+use super::location::StateServer;
+use super::tables::{Commit, Flow, Reads, Series, Table, Tables};
+use super::{FORMAT, WAY_OUT};
+use crate::StoreError;
+use r2d2::ManageConnection as _;
+use redis::{Connection, ConnectionLike as _, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Most connections of one process.
+const CONNECTIONS: u32 = 16;
+/// Longest wait for a connection and for an answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it may take until a change of items by another process is seen.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Numbers of a series that a process takes ahead, where their order means nothing.
+const AHEAD: u64 = 256;
+/// Rows that one call for a part of a table asks for.
+const PART: usize = 1024;
+const GENERATION: &str = "items";
+
+/// Checks what was read, then writes; gives the items' generation, or -1 if something has changed.
+/// KEYS: the tables and meta. ARGV: count, (table, field, there, value) each; count, the same; items changed.
+const COMMIT: &str = "
+local at = 0
+local function take() at = at + 1; return ARGV[at] end
+for _ = 1, tonumber(take()) do
+  local key = KEYS[tonumber(take())]
+  local field = take()
+  local there = take()
+  local value = take()
+  local now = redis.call('HGET', key, field)
+  if there == '1' then
+    if now ~= value then return -1 end
+  elseif now then
+    return -1
+  end
+end
+for _ = 1, tonumber(take()) do
+  local key = KEYS[tonumber(take())]
+  local field = take()
+  local there = take()
+  local value = take()
+  if there == '1' then redis.call('HSET', key, field, value) else redis.call('HDEL', key, field) end
+end
+return redis.call('HINCRBY', KEYS[#KEYS], 'items', take())
+";
+
+pub(super) struct Shared {
+    pool: r2d2::Pool<Connections>,
+    /// By [`Table`], and meta last.
+    keys: Vec<String>,
+    script: Script,
+    /// The URL without its password.
+    place: PathBuf,
+    caution: Option<String>,
+    /// Numbers taken ahead for users made.
+    created: Mutex<Range<u64>>,
+    /// When the items' generation was last asked for, and what it was.
+    generation: Mutex<(Instant, u64)>,
+}
+
+/// A connection, and whether something went wrong on it: an answer that came too late must not be taken for that of
+/// the next question.
+struct Link {
+    connection: Connection,
+    failed: bool,
+}
+
+/// How the pool makes connections.
+struct Connections(redis::Client);
+
+impl r2d2::ManageConnection for Connections {
+    type Connection = Link;
+    type Error = RedisError;
+
+    fn connect(&self) -> RedisResult<Link> {
+        let connection = self.0.get_connection_with_timeout(TIMEOUT)?;
+        connection.set_read_timeout(Some(TIMEOUT))?;
+        connection.set_write_timeout(Some(TIMEOUT))?;
+        Ok(Link { connection, failed: false })
+    }
+
+    fn is_valid(&self, link: &mut Link) -> RedisResult<()> {
+        redis::cmd("PING").exec(&mut link.connection)
+    }
+
+    fn has_broken(&self, link: &mut Link) -> bool {
+        link.failed || !link.connection.is_open()
+    }
+}
+
+impl Shared {
+    /// Connects, and makes the store if there is none of that name.
+    pub(super) fn open(server: &StateServer) -> Result<Shared, StoreError> {
+        let place = PathBuf::from(server.shown());
+        let client = redis::Client::open(server.connection_info()?).map_err(|error| failure(&place, &error))?;
+        // One connection by hand: the pool would only say that it timed out.
+        let connections = Connections(client);
+        let mut first = connections.connect().map_err(|error| failure(&place, &error))?.connection;
+        let caution = inspect(&mut first, &place)?;
+        let pool = r2d2::Pool::builder()
+            .max_size(CONNECTIONS)
+            .min_idle(Some(0))
+            .test_on_check_out(false)
+            .connection_timeout(TIMEOUT)
+            .error_handler(Box::new(r2d2::NopErrorHandler))
+            .build_unchecked(connections);
+        let key = |name: &str| format!("{{recommender:{}}}:{name}", server.name());
+        let keys: Vec<String> = Table::ALL.iter().map(|table| key(table.name())).chain([key("meta")]).collect();
+        check_format(&mut first, keys.last().expect("meta is there"), &place)?;
+        let (script, long_ago) = (Script::new(COMMIT), Instant::now() - LOOK_EVERY);
+        let (created, generation) = (Mutex::new(0..0), Mutex::new((long_ago, 0)));
+        Ok(Shared { pool, keys, script, place, caution, created, generation })
+    }
+
+    fn key(&self, table: Table) -> &str {
+        &self.keys[table as usize]
+    }
+
+    fn meta(&self) -> &str {
+        self.keys.last().expect("meta is there")
+    }
+
+    fn failure(&self, error: &RedisError) -> StoreError {
+        failure(&self.place, error)
+    }
+
+    /// Runs one call on a connection of its own for as long.
+    fn call<T>(&self, run: impl FnOnce(&mut Connection) -> RedisResult<T>) -> Result<RedisResult<T>, StoreError> {
+        let mut link = self.pool.get().map_err(|error| {
+            let reason = format!("no connection within {} s ({error})", TIMEOUT.as_secs());
+            let source = io::Error::new(io::ErrorKind::TimedOut, reason);
+            StoreError::Unreachable { store: self.place.display().to_string(), source }
+        })?;
+        let answer = run(&mut link.connection);
+        link.failed = answer.as_ref().is_err_and(passes);
+        Ok(answer)
+    }
+
+    /// Asks what changes nothing, or nothing that counts: again where the server has closed idle connections.
+    fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
+        let mut left = CONNECTIONS;
+        loop {
+            match self.call(|connection| command.query(connection))? {
+                Err(error) if error.is_connection_dropped() && left > 0 => left -= 1,
+                answer => return answer.map_err(|error| self.failure(&error)),
+            }
+        }
+    }
+
+    /// Calls `each` with the parts of a table as the server gives them: in no order, a row more than once if the
+    /// table grows meanwhile.
+    fn parts(&self, table: Table, mut each: impl FnMut(Vec<(Vec<u8>, Vec<u8>)>)) -> Result<(), StoreError> {
+        let mut cursor = 0_u64;
+        loop {
+            let mut command = redis::cmd("HSCAN");
+            command.arg(self.key(table)).arg(cursor).arg("COUNT").arg(PART);
+            let (next, rows): (u64, Vec<(Vec<u8>, Vec<u8>)>) = self.ask(&command)?;
+            each(rows);
+            cursor = next;
+            if cursor == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn saw(&self, generation: u64) {
+        let mut kept = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = (Instant::now(), generation.max(kept.1));
+    }
+}
+
+impl Reads for Shared {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.ask(redis::cmd("HGET").arg(self.key(table)).arg(key))
+    }
+
+    fn get_many(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.ask(redis::cmd("HMGET").arg(self.key(table)).arg(keys))
+    }
+
+    fn each_key(&self, table: Table, each: &mut dyn FnMut(&[u8]) -> Flow) -> Result<(), StoreError> {
+        let mut keys = BTreeSet::new();
+        self.parts(table, |rows| keys.extend(rows.into_iter().map(|(key, _)| key)))?;
+        let _stopped = keys.iter().try_for_each(|key| each(key));
+        Ok(())
+    }
+
+    fn of_one_moment(&self) -> bool {
+        false
+    }
+}
+
+/// There are no snapshots of a server: these are reads of now.
+struct Now<'a>(&'a Shared);
+
+impl Reads for Now<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(table, key)
+    }
+
+    fn get_many(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.0.get_many(table, keys)
+    }
+
+    fn each_key(&self, table: Table, each: &mut dyn FnMut(&[u8]) -> Flow) -> Result<(), StoreError> {
+        self.0.each_key(table, each)
+    }
+
+    fn of_one_moment(&self) -> bool {
+        false
+    }
+}
+
+impl Tables for Shared {
+    fn moment(&self) -> Box<dyn Reads + '_> {
+        Box::new(Now(self))
+    }
+
+    fn each_row(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut found = BTreeMap::new();
+        self.parts(table, |rows| found.extend(rows.into_iter().filter(|(key, _)| key.starts_with(prefix))))?;
+        found.iter().try_for_each(|(key, value)| each(key, value))
+    }
+
+    fn alone(&self) -> Option<MutexGuard<'_, ()>> {
+        None
+    }
+
+    fn take(&self, series: Series, count: u64) -> Result<u64, StoreError> {
+        let ask = |count: u64| -> Result<u64, StoreError> {
+            let last: u64 = self.ask(redis::cmd("HINCRBY").arg(self.meta()).arg(series.name()).arg(count))?;
+            Ok(last - count)
+        };
+        if series == Series::ContentChanges {
+            return ask(count);
+        }
+        let mut ahead = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+        if ahead.end - ahead.start < count {
+            let taken = count.max(AHEAD);
+            let before = ask(taken)?;
+            *ahead = before..before + taken;
+        }
+        let before = ahead.start;
+        ahead.start += count;
+        Ok(before)
+    }
+
+    fn commit(&self, commit: &Commit) -> Result<bool, StoreError> {
+        if commit.is_empty() {
+            return Ok(true);
+        }
+        let mut call = self.script.prepare_invoke();
+        for key in &self.keys {
+            call.key(key);
+        }
+        for rows in [&commit.read, &commit.write] {
+            call.arg(rows.len());
+            for (table, key, value) in rows {
+                // Lua counts from 1.
+                call.arg(*table as usize + 1)
+                    .arg(key)
+                    .arg(i32::from(value.is_some()))
+                    .arg(value.as_deref().unwrap_or_default());
+            }
+        }
+        call.arg(i32::from(commit.items_changed));
+        // Not asked again on a broken connection: it may have been done.
+        let answer = self.call(|connection| call.invoke::<i64>(connection))?;
+        let generation = answer.map_err(|error| self.failure(&error))?;
+        let Ok(generation) = u64::try_from(generation) else { return Ok(false) };
+        if commit.items_changed {
+            self.saw(generation);
+        }
+        Ok(true)
+    }
+
+    fn users(&self) -> Result<u64, StoreError> {
+        self.ask(redis::cmd("HLEN").arg(self.key(Table::Heads)))
+    }
+
+    fn items_generation(&self) -> Result<u64, StoreError> {
+        let (asked, generation) = *self.generation.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.elapsed() < LOOK_EVERY {
+            return Ok(generation);
+        }
+        let found: Option<u64> = self.ask(redis::cmd("HGET").arg(self.meta()).arg(GENERATION))?;
+        self.saw(found.unwrap_or(0));
+        Ok(self.generation.lock().unwrap_or_else(PoisonError::into_inner).1)
+    }
+
+    fn place(&self) -> &Path {
+        &self.place
+    }
+
+    fn caution(&self) -> Option<&str> {
+        self.caution.as_deref()
+    }
+}
+
+/// Refuses a server that may throw rows away, and says what a crash of it would lose.
+fn inspect(connection: &mut Connection, place: &Path) -> Result<Option<String>, StoreError> {
+    let info: String = redis::cmd("INFO").query(connection).map_err(|error| failure(place, &error))?;
+    let setting = |name: &str| info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'));
+    if let Some(policy) = setting("maxmemory_policy").filter(|policy| policy.starts_with("allkeys")) {
+        let reason =
+            format!("has maxmemory-policy {policy}, which throws user state away when memory is short; set noeviction");
+        return Err(StoreError::State { path: place.to_path_buf(), reason });
+    }
+    if setting("aof_enabled") == Some("1") {
+        // A server of somebody else's may not tell.
+        let told: Result<Vec<String>, RedisError> =
+            redis::cmd("CONFIG").arg("GET").arg("appendfsync").query(connection);
+        return Ok(match told.as_deref() {
+            Ok([_, when]) if when == "always" => None,
+            Ok([_, when]) => Some(format!(
+                "appendfsync is {when}: a crash of the server's machine may lose the last events; always loses none"
+            )),
+            _ => Some("the server does not say whether it syncs each write (appendfsync always)".to_owned()),
+        });
+    }
+    Ok(Some(
+        "the server keeps no append-only file: when it stops, it may lose user state; set appendonly yes".to_owned(),
+    ))
+}
+
+fn check_format(connection: &mut Connection, meta: &str, place: &Path) -> Result<(), StoreError> {
+    let ask = |connection: &mut Connection| -> Result<String, RedisError> {
+        redis::cmd("HSETNX").arg(meta).arg("format").arg(FORMAT.trim()).exec(connection)?;
+        redis::cmd("HGET").arg(meta).arg("format").query(connection)
+    };
+    let found = ask(connection).map_err(|error| failure(place, &error))?;
+    if found == FORMAT.trim() {
+        return Ok(());
+    }
+    let reason =
+        format!("is of {found:?}, and this version reads {:?}; name another store, or {WAY_OUT}", FORMAT.trim());
+    Err(StoreError::State { path: place.to_path_buf(), reason })
+}
+
+/// Whether it may go well later, elsewhere or on another connection: no answer, or a server that is not ready.
+fn passes(error: &RedisError) -> bool {
+    use ServerErrorKind as Kind;
+    match error.kind() {
+        ErrorKind::Io => true,
+        ErrorKind::Server(kind) => {
+            matches!(kind, Kind::BusyLoading | Kind::TryAgain | Kind::ClusterDown | Kind::MasterDown | Kind::ReadOnly)
+        }
+        _ => false,
+    }
+}
+
+/// A server that does not answer is the machine's failure; one that refuses is told in its own words.
+fn failure(place: &Path, error: &RedisError) -> StoreError {
+    if passes(error) {
+        let source = io::Error::new(io::ErrorKind::NotConnected, error.to_string());
+        return StoreError::Unreachable { store: place.display().to_string(), source };
+    }
+    StoreError::State { path: place.to_path_buf(), reason: format!("the server refused: {error}") }
+}

@@ -1,0 +1,97 @@
+//! A real Redis (or Valkey) server for a test: on loopback, in a folder of its own, with an append-only file that
+//! is synced at every write. It ends with its value.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest wait for a server to answer.
+const START: Duration = Duration::from_secs(20);
+
+pub(crate) struct RedisServer {
+    child: Child,
+    port: u16,
+    dir: tempfile::TempDir,
+    settings: Vec<String>,
+}
+
+impl RedisServer {
+    /// Starts one; none, and a word about it, where the program is not installed. `RECOMMENDER_REDIS_SERVER` names
+    /// another program than `redis-server`.
+    pub(crate) fn start(settings: &[&str]) -> Option<RedisServer> {
+        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        // Another process may take the port before the server does: then it ends, and another port is tried.
+        for _ in 0..5 {
+            let dir = tempfile::tempdir().unwrap();
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let Some(child) = launch(dir.path(), port, &settings) else {
+                eprintln!("skipped on Redis: no redis-server; install it, or name one in RECOMMENDER_REDIS_SERVER");
+                return None;
+            };
+            let mut server = RedisServer { child, port, dir, settings: settings.clone() };
+            if server.wait() {
+                return Some(server);
+            }
+        }
+        panic!("redis-server did not start, five times");
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// URL of a store.
+    pub(crate) fn url(&self, name: &str) -> String {
+        format!("redis://{}?name={name}", self.address())
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same port with what it kept.
+    pub(crate) fn restart(&mut self) {
+        self.child = launch(self.dir.path(), self.port, &self.settings).expect("it was there before");
+        assert!(self.wait(), "redis-server did not start again");
+    }
+
+    /// Whether it answers before it ends.
+    fn wait(&mut self) -> bool {
+        let until = Instant::now() + START;
+        while Instant::now() < until {
+            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.child.try_wait().unwrap().is_none() {
+                return true;
+            }
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+}
+
+fn launch(dir: &Path, port: u16, settings: &[String]) -> Option<Child> {
+    let program = std::env::var("RECOMMENDER_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+    let port = port.to_string();
+    let ours = ["--bind", "127.0.0.1", "--port", &port, "--appendonly", "yes", "--appendfsync", "always", "--save", ""];
+    let logged = std::fs::File::create(dir.join("log")).unwrap();
+    let mut command = Command::new(program);
+    command.args(ours).arg("--dir").arg(dir).args(settings).stdout(logged).stderr(Stdio::null()).stdin(Stdio::null());
+    match command.spawn() {
+        Ok(child) => Some(child),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => panic!("redis-server: {error}"),
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,140 @@
+//! Several services over one Redis server: what one is told, the other answers from; and a server that is
+//! killed while clients post loses nothing that was acknowledged.
+
+use crate::data::Data;
+use crate::program::{Running, command, run, succeed, text};
+use crate::redis_server::RedisServer;
+use feature_store::UserStateStore;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Replica {
+    running: Running,
+    base: String,
+}
+
+impl Replica {
+    fn start(data: &Data) -> Replica {
+        let mut running = Running::start(command().args(["serve", "--config", text(&data.serve_config())]));
+        let base = running.base_url(LIMIT);
+        Replica { running, base }
+    }
+
+    fn send(&self, path: &str, body: &Value) -> (u16, Value) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let answer = agent.post(format!("{}{path}", self.base)).send_json(body).unwrap();
+        (answer.status().as_u16(), answer.into_body().read_json().unwrap())
+    }
+
+    fn recommend(&self, user: &str) -> Value {
+        let (status, answer) = self.send("/v1/recommend", &json!({"user_id": user, "k": 5, "dim": 8}));
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+}
+
+/// A trained Bundle and a service config whose state is on `server`.
+fn shared(server: &RedisServer) -> Data {
+    let data = Data::new();
+    data.trained(&data.built("snapshot"), "bundle");
+    let config = std::fs::read_to_string(data.serve_config()).unwrap();
+    let state = format!("path = \"{}\"", server.url("shop"));
+    std::fs::write(data.serve_config(), config.replace("path = \"state/users\"", &state)).unwrap();
+    data
+}
+
+#[test]
+fn what_one_replica_is_told_the_other_answers_from() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let data = shared(&server);
+    let (one, other) = (Replica::start(&data), Replica::start(&data));
+    for (n, item) in ["i3", "i4", "i5"].into_iter().enumerate() {
+        let event = json!({"user_id": "ada", "item_id": item, "event_id": format!("e{n}")});
+        let (here, there) = if n % 2 == 0 { (&one, &other) } else { (&other, &one) };
+        assert_eq!(here.send("/v1/events", &event).0, 200);
+        let answer = there.recommend("ada");
+        assert_eq!(answer["history_len"], n + 1, "read from the server at every request");
+        assert_eq!(answer["items"], here.recommend("ada")["items"]);
+        // The same event sent to the other replica is known there.
+        assert_eq!(there.send("/v1/events", &event).1["duplicates"], here.send("/v1/events", &event).1["duplicates"]);
+        assert_eq!(one.recommend("ada")["history_len"], n + 1);
+    }
+    // The other verbs read and write the same store.
+    let url = server.url("shop");
+    let (events, table) = (data.path("more.jsonl"), data.path("table.parquet"));
+    std::fs::write(&events, "{\"user_id\":\"ada\",\"item_id\":\"i6\",\"timestamp_ms\":4000000000000}\n").unwrap();
+    let said = succeed(["ingest", "--events", text(&events), "--store", &url, "--max-history", "50"]);
+    assert!(said.contains("1 events applied") && said.contains("name=shop holds 1 users"), "{said}");
+    assert_eq!(other.recommend("ada")["history_len"], 4);
+    let said = succeed(["export-interactions", "--store", &url, "--output", text(&table)]);
+    assert!(said.contains("4 interactions of 1 users"), "{said}");
+}
+
+#[test]
+fn a_server_killed_under_load_loses_no_acknowledged_event() {
+    let Some(mut server) = RedisServer::start(&[]) else { return };
+    let data = shared(&server);
+    let replicas = [Replica::start(&data), Replica::start(&data)];
+    let acknowledged = Mutex::new(BTreeSet::new());
+    let (kills, done) = (3, std::sync::atomic::AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for (client, replica) in replicas.iter().enumerate() {
+            let (acknowledged, done) = (&acknowledged, &done);
+            scope.spawn(move || {
+                for number in 0.. {
+                    let item = format!("c{client}n{number}");
+                    let event = json!({"user_id": format!("u{}", number % 20), "item_id": item, "event_id": item});
+                    // Sent again until it is acknowledged, as a client does; the id keeps it from counting twice.
+                    while replica.send("/v1/events", &event).0 != 200 {
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
+                    acknowledged.lock().unwrap().insert(item);
+                    if done.load(std::sync::atomic::Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+        }
+        for kill in 1..=kills {
+            let (begun, wanted) = (Instant::now(), 150 * kill);
+            while acknowledged.lock().unwrap().len() < wanted {
+                assert!(begun.elapsed() < LIMIT, "only {} events", acknowledged.lock().unwrap().len());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            server.kill();
+            std::thread::sleep(Duration::from_millis(100));
+            let (status, answer) = replicas[0].send("/v1/recommend", &json!({"user_id": "u1", "k": 3}));
+            assert_eq!((status, &answer["detail"]), (503, &json!("user state is not available")));
+            server.restart();
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let store = UserStateStore::open_at(&server.url("shop").parse().unwrap(), 10_000).unwrap();
+    let (mut found, mut twice) = (BTreeSet::new(), Vec::new());
+    store
+        .for_each_user::<feature_store::StoreError>(|_, history| {
+            let again = history.into_iter().map(|entry| entry.item_id).filter(|item| !found.insert(item.clone()));
+            twice.extend(again.collect::<Vec<_>>());
+            Ok(())
+        })
+        .unwrap();
+    let lost: Vec<_> = acknowledged.lock().unwrap().difference(&found).cloned().collect();
+    assert!(lost.is_empty() && twice.is_empty(), "lost {lost:?}, twice {twice:?}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let dir = tempfile::tempdir().unwrap();
+    let events = dir.path().join("events.jsonl");
+    std::fs::write(&events, "{\"user_id\":\"u\",\"item_id\":\"i\",\"timestamp_ms\":1}\n").unwrap();
+    let url = format!("redis://shop:secret@127.0.0.1:{port}");
+    let done = run(["ingest", "--events", text(&events), "--store", &url]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert!(done.stderr.contains(&format!("redis://shop@127.0.0.1:{port}")), "{}", done.stderr);
+    assert!(!done.stderr.contains("secret"), "{}", done.stderr);
+}
