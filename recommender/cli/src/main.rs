@@ -23,6 +23,7 @@ mod serve;
 mod state;
 mod streamed;
 mod table;
+mod traces;
 mod train;
 mod tune;
 

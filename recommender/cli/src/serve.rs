@@ -63,10 +63,15 @@ fn serve_with(
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
     let shutdown = interrupt.clone().wait();
-    let surroundings = Surroundings { clock: service::system_clock(), stream };
+    let traces = crate::traces::start()?;
+    let spans = traces.clone().map(|traces| traces as Arc<dyn SpanSink>);
+    let surroundings = Surroundings { clock: service::system_clock(), stream, spans };
     let running = service::run_in(listener, config, bundle, store, surroundings, shutdown);
-    actix_web::rt::System::new().block_on(running)?;
-    Ok(())
+    let ended = actix_web::rt::System::new().block_on(running);
+    if let Some(traces) = traces {
+        traces.stop();
+    }
+    Ok(ended?)
 }
 
 /// Takes the port, or says who could have it and what to do.

@@ -60,7 +60,7 @@ pub(crate) async fn recommend_one(
         Source::Item(_) => unreachable!("`ask` makes it from a user or a history"),
     });
     let found = ranked(serving, view, &choice, ask).await?;
-    note(Labels::of(&choice, found.dim));
+    note(Labels::ranked(&choice, &found));
     serving.metrics.unknown_items.inc_by(found.unknown.len() as u64);
     let cursor = RankingCursor {
         model,

@@ -1,7 +1,10 @@
 //! Prometheus metrics. Every label takes few values: route patterns, statuses, tiers of the config,
 //! trained dims; never a path, a key or a user.
 
+use crate::compute::Ranked;
 use crate::served::BundleSlot;
+use crate::spans::Moments;
+use crate::tiers::Choice;
 use actix_web::http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{
@@ -24,18 +27,26 @@ const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 25
 /// Upper bounds of the shares that two Bundles agree on.
 const OVERLAP_BUCKETS: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
 
-/// Tier and dim as labels; handlers put it on the request.
+/// Tier and dim as labels, and what took time; handlers put it on the request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Labels {
     /// The tier that chose the dim, if one did.
     pub(crate) tier: Option<Arc<str>>,
     /// The dim that was used.
     pub(crate) dim: Option<usize>,
+    /// Of a request whose items were ranked.
+    pub(crate) moments: Option<Moments>,
 }
 
 impl Labels {
-    pub(crate) fn of(choice: &crate::tiers::Choice, dim: usize) -> Labels {
-        Labels { tier: choice.by_tier.then(|| Arc::clone(&choice.tier.name)), dim: Some(dim) }
+    /// Of a request that may yet be ranked at a smaller dim.
+    pub(crate) fn of(choice: &Choice, dim: usize) -> Labels {
+        Labels { tier: choice.by_tier.then(|| Arc::clone(&choice.tier.name)), dim: Some(dim), moments: None }
+    }
+
+    /// Of a ranked request.
+    pub(crate) fn ranked(choice: &Choice, ranked: &Ranked) -> Labels {
+        Labels { moments: Some(ranked.moments), ..Labels::of(choice, ranked.dim) }
     }
 }
 

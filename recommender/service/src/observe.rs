@@ -5,6 +5,7 @@ use crate::metrics::Labels;
 use crate::problem::Problem;
 use crate::request_id::{REQUEST_ID_HEADER, RequestId};
 use crate::serving::Serving;
+use crate::spans::RequestSpan;
 use crate::trace_context::{TRACEPARENT, TraceContext};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -26,15 +27,49 @@ pub(crate) async fn observe(
     let begun = Instant::now();
     let id = RequestId::from_headers(request.headers());
     request.extensions_mut().insert(id.clone());
-    let trace = TraceContext::from_headers(request.headers());
+    let trace = TraceContext::from_headers(request.headers(), serving.spans.as_deref());
     // Everything that is logged while the request is handled names its trace and id.
     let span = tracing::info_span!("request", trace_id = trace.trace_id(), request_id = %id.0);
-    let answer = handled(serving, request, next, id, begun).instrument(span).await;
+    let (method, sink) = (request.method().to_string(), serving.spans.clone().filter(|_| trace.sampled()));
+    let answer = handled(serving, request, next, id.clone(), begun).instrument(span).await;
+    if let Some(sink) = sink {
+        sink.put(request_span(&trace, method, &answer, id, begun));
+    }
     let mut answer = answer.map_err(|error| problem_of(&error).with_trace(&trace))?;
     if let Ok(value) = HeaderValue::from_str(&trace.header()) {
         answer.headers_mut().insert(TRACEPARENT, value);
     }
     Ok(answer)
+}
+
+fn request_span(
+    trace: &TraceContext,
+    method: String,
+    answer: &Result<ServiceResponse<BoxBody>, Error>,
+    id: RequestId,
+    begun: Instant,
+) -> RequestSpan {
+    let (status, route, labels) = match answer {
+        Ok(response) => {
+            let labels = response.request().extensions().get::<Labels>().cloned();
+            (response.status(), response.request().match_pattern(), labels.unwrap_or_default())
+        }
+        Err(error) => (problem_of(error).status, None, Labels::default()),
+    };
+    let (trace_id, span_id, parent_id) = trace.ids();
+    RequestSpan {
+        trace_id,
+        span_id,
+        parent_id,
+        method,
+        route,
+        status: status.as_u16(),
+        request_id: id.0,
+        tier: labels.tier.as_deref().map(str::to_owned),
+        dim: labels.dim,
+        took: begun.elapsed(),
+        phases: labels.moments.map_or_else(Vec::new, |moments| moments.phases(begun)),
+    }
 }
 
 async fn handled(

@@ -8,6 +8,7 @@ use crate::observe::observe;
 use crate::problem::Problem;
 use crate::routes;
 use crate::serving::Serving;
+use crate::spans::SpanSink;
 use crate::stream::EventStream;
 use crate::tls;
 use actix_web::middleware::from_fn;
@@ -52,7 +53,7 @@ pub async fn run_with_clock(
     clock: Clock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServiceError> {
-    run_in(listener, config, bundle, store, Surroundings { clock, stream: None }, shutdown).await
+    run_in(listener, config, bundle, store, Surroundings { clock, stream: None, spans: None }, shutdown).await
 }
 
 /// What a service takes from its caller beside config, Bundle and state.
@@ -61,6 +62,8 @@ pub struct Surroundings {
     pub clock: Clock,
     /// Where events go instead of the state; its consumer writes to the same store.
     pub stream: Option<Arc<dyn EventStream>>,
+    /// Who collects traces.
+    pub spans: Option<Arc<dyn SpanSink>>,
 }
 
 /// [`run`] with all that the caller may give.

@@ -13,6 +13,7 @@ use crate::recent::Recent;
 use crate::served::{BundleSlot, ServedBundle};
 use crate::server::Surroundings;
 use crate::shadow::Shadow;
+use crate::spans::SpanSink;
 use crate::stream::EventStream;
 use crate::tiers::{Choice, Journal, Tier};
 use crate::users::UserStates;
@@ -37,6 +38,7 @@ pub(crate) struct Serving {
     pub(crate) clock: Clock,
     /// Where events go instead of the state, if anywhere.
     pub(crate) stream: Option<Arc<dyn EventStream>>,
+    pub(crate) spans: Option<Arc<dyn SpanSink>>,
     pub(crate) request_timeout: Duration,
     pub(crate) openapi: String,
     pub(crate) shadow: Shadow,
@@ -62,7 +64,7 @@ impl Serving {
         store: UserStateStore,
         surroundings: Surroundings,
     ) -> Result<Serving, ServiceError> {
-        let Surroundings { clock, stream } = surroundings;
+        let Surroundings { clock, stream, spans } = surroundings;
         config.validate(&bundle.shape())?;
         let access = Access::new(&config.access);
         let (tiers, header, max_k) = (&config.tiers, &config.tier_header, config.limits.max_k);
@@ -87,6 +89,7 @@ impl Serving {
             metrics,
             clock,
             stream,
+            spans,
             request_timeout: Duration::from_secs(config.server.request_timeout_s),
             openapi: crate::openapi_json()?,
             shadow: Shadow::new(),

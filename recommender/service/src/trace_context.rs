@@ -2,8 +2,9 @@
 //! logs and in the answer's `traceparent`, so that a caller's traces and this service's logs meet.
 //!
 //! `00-TRACE(32 hex)-SPAN(16 hex)-FLAGS(2 hex)`. A header that is not that begins a new trace, as the
-//! recommendation asks. No span is sent anywhere from here.
+//! recommendation asks.
 
+use crate::spans::SpanSink;
 use actix_web::http::header::{HeaderMap, HeaderName};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::LazyLock;
@@ -18,16 +19,34 @@ pub(crate) struct TraceContext {
     trace: u128,
     /// This request's own span.
     span: u64,
+    /// The caller's span, if the trace is the caller's.
+    parent: Option<u64>,
     flags: u8,
 }
 
+/// Of the flags, the one that says that the trace is collected.
+const SAMPLED: u8 = 1;
+
 impl TraceContext {
-    /// The caller's trace with a span of its own, or a new trace that is not sampled.
-    pub(crate) fn from_headers(headers: &HeaderMap) -> TraceContext {
+    /// The caller's trace with a span of its own, or a new trace, which `sink` may sample.
+    pub(crate) fn from_headers(headers: &HeaderMap, sink: Option<&dyn SpanSink>) -> TraceContext {
         let given = headers.get(TRACEPARENT).and_then(|value| parse(value.to_str().ok()?));
-        let new = || (u128::from(random()) << 64 | u128::from(random()), 0);
-        let (trace, flags) = given.unwrap_or_else(new);
-        TraceContext { trace, span: random(), flags }
+        if let Some((trace, parent, flags)) = given {
+            return TraceContext { trace, span: random(), parent: Some(parent), flags };
+        }
+        let trace = u128::from(random()) << 64 | u128::from(random());
+        let flags = if sink.is_some_and(|sink| sink.samples(trace)) { SAMPLED } else { 0 };
+        TraceContext { trace, span: random(), parent: None, flags }
+    }
+
+    /// Whether the trace is collected.
+    pub(crate) fn sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    /// Ids of the trace, of this request's span and of the caller's.
+    pub(crate) fn ids(&self) -> (u128, u64, Option<u64>) {
+        (self.trace, self.span, self.parent)
     }
 
     /// The trace's id, 32 hex digits.
@@ -49,8 +68,8 @@ fn random() -> u64 {
     KEYS.hash_one(NEXT.fetch_add(1, Ordering::Relaxed)).max(1)
 }
 
-/// Trace id and flags of a header of version 00, or of a later one that begins like it.
-fn parse(header: &str) -> Option<(u128, u8)> {
+/// Trace id, span id and flags of a header of version 00, or of a later one that begins like it.
+fn parse(header: &str) -> Option<(u128, u64, u8)> {
     let mut parts = header.split('-');
     let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &str, digits: usize| {
@@ -63,7 +82,7 @@ fn parse(header: &str) -> Option<(u128, u8)> {
     let (trace, span) = (u128::from_str_radix(trace, 16).ok()?, u64::from_str_radix(span, 16).ok()?);
     let flags = u8::from_str_radix(flags, 16).ok()?;
     // Of the flags only "sampled" is known; others must not be passed on.
-    (trace != 0 && span != 0).then_some((trace, flags & 1))
+    (trace != 0 && span != 0).then_some((trace, span, flags & SAMPLED))
 }
 
 #[cfg(test)]
@@ -74,7 +93,7 @@ mod tests {
     fn only_a_well_formed_header_is_taken_over() {
         let trace = "0af7651916cd43dd8448eb211c80319c";
         let check = |header: &str, expect: Option<u8>| {
-            let expect = expect.map(|flags| (u128::from_str_radix(trace, 16).unwrap(), flags));
+            let expect = expect.map(|flags| (u128::from_str_radix(trace, 16).unwrap(), 0xb7ad_6b71_6920_3331, flags));
             assert_eq!(parse(header), expect, "{header}");
         };
         check(&format!("00-{trace}-b7ad6b7169203331-01"), Some(1));

@@ -23,4 +23,6 @@ mod replicas;
 mod schemathesis;
 mod served_stream;
 mod stream;
+#[cfg(feature = "otlp")]
+mod traces;
 mod tune;

@@ -7,6 +7,7 @@ use crate::compute::search::{Query, Search, top_k_batch};
 use crate::cursor::expired;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
+use crate::spans::Moments;
 use crate::tiers::SearchMode;
 use crate::users::{Made, UserEntry, UserStates};
 use crate::view::View;
@@ -48,7 +49,7 @@ pub(crate) fn run(jobs: &mut Vec<Job>, users: &UserStates, metrics: &Metrics) {
         let key = first.group();
         let (group, rest) = ready.into_iter().partition(|at| at.group() == key);
         ready = rest;
-        answer(group, users, prepare_us);
+        answer(group, users, begun, prepare_us);
     }
 }
 
@@ -92,21 +93,21 @@ fn user_of(
 }
 
 /// Searches for a group of one Bundle and one dim, and sends each its answer.
-fn answer(group: Vec<Ready>, users: &UserStates, prepare_us: f32) {
+fn answer(group: Vec<Ready>, users: &UserStates, taken: Instant, prepare_us: f32) {
     let Some(first) = group.first() else { return };
     let (view, dim) = (first.job.view.clone(), first.dim);
-    let begun = Instant::now();
+    let ready_at = Instant::now();
     let hidden = match users.hidden(&view) {
         Ok(hidden) => hidden,
         Err(problem) => return refuse(group, &problem),
     };
     let found = find(&group, &view, &hidden);
-    view.record_cost(dim, prepare_us + begun.elapsed().as_secs_f32() * 1e6 / group.len() as f32);
+    view.record_cost(dim, prepare_us + ready_at.elapsed().as_secs_f32() * 1e6 / group.len() as f32);
     let mut found: Vec<(Ready, Result<Vec<Scored>, Problem>)> = group.into_iter().zip(found).collect();
     // What takes longer goes last, so that the others do not wait for it.
     found.sort_by_key(|(ready, _)| (ready.job.ask.explain, ready.job.ask.diversity > 0.0));
     for (ready, items) in found {
-        let ranked = items.and_then(|items| finish(&ready, items));
+        let ranked = items.and_then(|items| finish(&ready, items, (taken, ready_at)));
         ready.job.tier.count(ready.job.begun.elapsed());
         // An error means that the client went away in the meantime.
         let _ = ready.job.answer.send(ranked);
@@ -135,12 +136,12 @@ fn find(group: &[Ready], view: &View, hidden: &[u32]) -> Vec<Result<Vec<Scored>,
 /// The same problem for all.
 fn refuse(group: Vec<Ready>, problem: &Problem) {
     for ready in group {
-        let _ = ready.job.answer.send(Err(Problem::internal(problem)));
+        let _ = ready.job.answer.send(Err(problem.clone()));
     }
 }
 
 /// What a search found becomes what was asked for.
-fn finish(ready: &Ready, mut items: Vec<Scored>) -> Result<Ranked, Problem> {
+fn finish(ready: &Ready, mut items: Vec<Scored>, (taken, ready_at): (Instant, Instant)) -> Result<Ranked, Problem> {
     let Ready { job, dim, user } = ready;
     let (ask, view) = (&job.ask, &job.view);
     let approximate = searched(ready) == SearchMode::Tuned && view.plans().may_miss(*dim, search_k(ask));
@@ -160,7 +161,8 @@ fn finish(ready: &Ready, mut items: Vec<Scored>) -> Result<Ranked, Problem> {
     let unknown = user.as_ref().map_or_else(Vec::new, |user| user.unknown());
     let history_len = user.as_ref().map_or(0, |user| user.history_len);
     let history = user.as_ref().map_or(0, |user| user.version);
-    Ok(Ranked { items, dim: *dim, unknown, history_len, because, history, approximate })
+    let moments = Moments { asked: job.begun, taken, ready: ready_at, ranked: Instant::now() };
+    Ok(Ranked { items, dim: *dim, unknown, history_len, because, history, approximate, moments })
 }
 
 /// A hidden item is not there: not for those who ask what is like it either.

@@ -1,6 +1,7 @@
 //! One request as the compute threads see it, and what they give back.
 
 use crate::problem::Problem;
+use crate::spans::Moments;
 use crate::tiers::Tier;
 use crate::view::View;
 use retrieval::{Predicate, Scored};
@@ -76,4 +77,5 @@ pub(crate) struct Ranked {
     pub(crate) history: u64,
     /// Whether items were found by a plan that can miss some.
     pub(crate) approximate: bool,
+    pub(crate) moments: Moments,
 }

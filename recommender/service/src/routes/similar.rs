@@ -90,7 +90,7 @@ pub(crate) async fn similar(
         page: None,
     };
     let found = ranked(&serving, &view, &choice, ask).await?;
-    http.extensions_mut().insert(Labels::of(&choice, found.dim));
+    http.extensions_mut().insert(Labels::ranked(&choice, &found));
     Ok(HttpResponse::Ok().json(SimilarResponse {
         item_id: &key,
         items: ranked_items(&view, &found),

@@ -8,7 +8,7 @@ use feature_store::{
 use fmrlrec::{
     Bundle, Device, EarlyStopping, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart, TrainConfig, train,
 };
-use service::{EventStream, ServiceConfig, ServiceError, Surroundings};
+use service::{EventStream, ServiceConfig, ServiceError, SpanSink, Surroundings};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -257,17 +257,30 @@ impl Server {
     /// With a stream that takes events.
     pub(crate) fn streaming(stream: Arc<dyn EventStream>) -> Server {
         let state = tempfile::tempdir().unwrap();
-        let mut server = Server::launch(&state.path().join("state"), |_| (), Some(stream));
+        let mut server = Server::launch(&state.path().join("state"), |_| (), Some(stream), None);
+        server._state = Some(state);
+        server
+    }
+
+    /// With someone who collects traces.
+    pub(crate) fn traced(spans: Arc<dyn SpanSink>) -> Server {
+        let state = tempfile::tempdir().unwrap();
+        let mut server = Server::launch(&state.path().join("state"), |_| (), None, Some(spans));
         server._state = Some(state);
         server
     }
 
     /// On a store file that outlives the server.
     pub(crate) fn on(state: &Path, change: impl FnOnce(&mut ServiceConfig)) -> Server {
-        Server::launch(state, change, None)
+        Server::launch(state, change, None, None)
     }
 
-    fn launch(state: &Path, change: impl FnOnce(&mut ServiceConfig), stream: Option<Arc<dyn EventStream>>) -> Server {
+    fn launch(
+        state: &Path,
+        change: impl FnOnce(&mut ServiceConfig),
+        stream: Option<Arc<dyn EventStream>>,
+        spans: Option<Arc<dyn SpanSink>>,
+    ) -> Server {
         let mut config: ServiceConfig = toml::from_str(CONFIG).unwrap();
         config.bundle = bundle_dir().to_path_buf();
         config.tiers_file = state.with_extension("tiers.json");
@@ -283,7 +296,7 @@ impl Server {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            let surroundings = Surroundings { clock: Arc::new(|| NOW_MS), stream };
+            let surroundings = Surroundings { clock: Arc::new(|| NOW_MS), stream, spans };
             runtime.block_on(service::run_in(listener, config, bundle, store, surroundings, shutdown))
         });
         Server {

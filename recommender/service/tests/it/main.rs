@@ -20,6 +20,7 @@ mod plans;
 mod recommend;
 mod refusals;
 mod similar;
+mod spans;
 mod swap;
 mod tls;
 mod traces;
