@@ -3,7 +3,8 @@
 //! an event takes from its producer until the state shows it, at a steady rate.
 //!
 //! `RECOMMENDER_KAFKA=$(deploy/kafka-local.sh start) cargo run --release --package pipeline \
-//!  --example stream_throughput -- 1000000 15` sends a million events, then 5,000 a second for 15 s.
+//!  --example stream_throughput -- 1000000 15` sends a million events, then 5,000 a second for 15 s. A third
+//! argument places the state, such as `redis://127.0.0.1:6379?name=bench`; a new folder if absent.
 
 use feature_store::{Event, StreamEvent, UserStateStore};
 use pipeline::stream::{
@@ -27,7 +28,10 @@ fn main() {
         std::process::exit(2);
     };
     let dir = tempfile::tempdir_in(".").expect("the working folder is writable");
-    let config = config(brokers, dir.path());
+    let mut config = config(brokers, dir.path());
+    if let Some(place) = std::env::args().nth(3) {
+        config.state.path = place.parse().expect("a folder or a URL of a server");
+    }
     say(&format!("sending {events} events"));
     let started = Instant::now();
     fill(&config, events);

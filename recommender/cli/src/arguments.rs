@@ -229,6 +229,10 @@ pub(crate) struct ServeArgs {
     /// The Bundle to serve, in place of the config's.
     #[arg(long, value_name = "DIR", env = "RECOMMENDER_BUNDLE")]
     pub(crate) bundle: Option<PathBuf>,
+    /// Where user state is, in place of the config's: a folder, or a URL such as
+    /// redis://127.0.0.1:6379?name=shop.
+    #[arg(long, value_name = "DIR|URL", env = "RECOMMENDER_STATE")]
+    pub(crate) state: Option<StateLocation>,
     /// Stream config (TOML): apply its topic or log to the service's user state while serving. Its
     /// [state] is not read.
     #[arg(long, value_name = "FILE")]

@@ -119,6 +119,9 @@ fn read_config(args: &ServeArgs) -> anyhow::Result<ServiceConfig> {
     if let Some(bundle) = &args.bundle {
         config.bundle = bundle.clone();
     }
+    if let Some(state) = &args.state {
+        config.state.path = state.clone();
+    }
     if let Some(bind) = args.bind {
         config.bind = bind.to_string();
     }

@@ -157,6 +157,24 @@ fn the_kafka_overlay_agrees_with_the_stream_config_and_the_flags() {
     assert!(overlay.contains(&format!("KAFKA_ADVERTISED_LISTENERS: PLAINTEXT://{brokers}\n")), "{brokers}");
 }
 
+/// The server of the overlay, started as it says, is one of which the store has nothing to say.
+#[test]
+fn the_redis_overlay_agrees_with_the_flags_and_its_server_is_safe() {
+    let overlay = read("deploy/compose.redis.yaml");
+    let commands: Vec<Vec<String>> =
+        overlay.lines().filter(|line| line.trim_start().starts_with("command:")).map(json_list).collect();
+    let [redis, serve] = &commands[..] else { panic!("{commands:?}") };
+    check_serve(serve, &["/etc/recommender/serve.toml".to_owned()]);
+    let urls: Vec<&str> = overlay.lines().filter_map(|line| line.trim().strip_prefix("RECOMMENDER_STATE: ")).collect();
+    assert!(urls.len() == 2 && urls[0] == urls[1], "both have one state: {urls:?}");
+    assert!(matches!(urls[0].parse(), Ok(feature_store::StateLocation::Server(_))), "{}", urls[0]);
+    assert!(succeed(["serve", "--help"]).contains("[env: RECOMMENDER_STATE=]"));
+    let settings: Vec<&str> = redis.iter().skip(1).map(String::as_str).collect();
+    let Some(server) = crate::redis_server::RedisServer::start(&settings) else { return };
+    let store = feature_store::UserStateStore::open_at(&server.url("x").parse().unwrap(), 10).unwrap();
+    assert_eq!(store.caution(), None);
+}
+
 #[test]
 fn both_healthchecks_ask_the_same_and_the_readme_uses_real_verbs() {
     let image = instructions(&read("deploy/Dockerfile"));
