@@ -173,6 +173,9 @@ batch = 100
 key_bytes = 256
 added_items = 10000
 
+[ui]
+picture_url = ""
+
 [access]
 required = false
 keys = []

@@ -5,6 +5,7 @@
 
 use crate::ServiceError;
 use crate::access::AccessConfig;
+use crate::routes::wrong_picture_url;
 use crate::tiers::{TierConfig, validate_tiers};
 use crate::tls::TlsConfig;
 use feature_store::StateLocation;
@@ -53,12 +54,22 @@ pub struct ServiceConfig {
     pub limits: LimitsConfig,
     /// API keys and their scopes.
     pub access: AccessConfig,
+    /// The page at `/ui`.
+    pub ui: UiConfig,
     /// File that keeps live changes of the tiers; while it exists it wins over `tiers`.
     pub tiers_file: PathBuf,
     /// Request header whose value may choose a tier, such as `x-tier`.
     pub tier_header: String,
     /// The tiers of the first start; exactly one is the default.
     pub tiers: Vec<TierConfig>,
+}
+
+/// The page at `/ui`.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UiConfig {
+    /// Where a browser finds an item's picture: a URL with `{item}` for the item's key. Empty: tiles are drawn.
+    pub picture_url: String,
 }
 
 /// Where histories are kept.
@@ -137,6 +148,9 @@ impl ServiceConfig {
                 "tier_header",
                 format!("{:?} is no header name; use one such as \"x-tier\"", self.tier_header),
             ));
+        }
+        if let Some(wrong) = wrong_picture_url(&self.ui.picture_url) {
+            return Err(broken("ui.picture_url", format!("{:?} {wrong}", self.ui.picture_url)));
         }
         validate_tiers(&self.tiers, trained, self.limits.max_k)?;
         self.access.validate(&self.tiers.iter().map(|tier| tier.name.as_str()).collect::<Vec<_>>())

@@ -48,7 +48,7 @@ mod view;
 
 pub use access::{AccessConfig, KeyConfig, Scope};
 pub use clock::{Clock, system_clock};
-pub use config::{LimitsConfig, ServerConfig, ServiceConfig, StateConfig};
+pub use config::{LimitsConfig, ServerConfig, ServiceConfig, StateConfig, UiConfig};
 pub use error::ServiceError;
 pub use routes::openapi_json;
 pub use server::{Surroundings, run, run_in, run_with_clock};

@@ -41,6 +41,8 @@ pub(crate) struct Serving {
     pub(crate) spans: Option<Arc<dyn SpanSink>>,
     pub(crate) request_timeout: Duration,
     pub(crate) openapi: String,
+    /// Where `/ui` finds pictures.
+    pub(crate) picture_url: String,
     pub(crate) shadow: Shadow,
     /// Requests of late, for warming up another Bundle.
     pub(crate) recent: Recent,
@@ -92,6 +94,7 @@ impl Serving {
             spans,
             request_timeout: Duration::from_secs(config.server.request_timeout_s),
             openapi: crate::openapi_json()?,
+            picture_url: config.ui.picture_url.clone(),
             shadow: Shadow::new(),
             recent: Recent::default(),
             bundle_folder: config.bundle.clone(),

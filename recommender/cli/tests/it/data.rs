@@ -243,6 +243,9 @@ batch = 10
 key_bytes = 64
 added_items = 100
 
+[ui]
+picture_url = ""
+
 [access]
 required = false
 keys = []

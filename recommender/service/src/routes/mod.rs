@@ -16,6 +16,7 @@ mod ui;
 
 pub use openapi::openapi_json;
 pub(crate) use recommend::RecommendRequest;
+pub(crate) use ui::wrong_picture_url;
 
 use crate::problem::Problem;
 use actix_web::http::Method;

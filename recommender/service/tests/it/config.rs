@@ -44,6 +44,7 @@ fn broken_rules() {
     check(&|config| config.server.request_timeout_s = 0, "server.request_timeout_s");
     check(&|config| config.server.shutdown_timeout_s = 9999, "server.shutdown_timeout_s: 9999");
     check(&|config| config.state.max_history = 0, "state.max_history");
+    check(&|config| config.ui.picture_url = "https://cdn.shop/x.jpg".into(), "ui.picture_url");
     check(&|config| config.tier_header = "x tier".into(), "tier_header: \"x tier\"");
     check(&|config| config.tiers.clear(), "the number of tiers: 0");
     check(&|config| config.tiers[1].default = false, "default = true is on no tier");

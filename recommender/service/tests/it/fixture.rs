@@ -53,6 +53,9 @@ exclude = 6
 batch = 5
 key_bytes = 40
 added_items = 40
+[ui]
+picture_url = ""
+
 [access]
 required = false
 [[access.keys]]

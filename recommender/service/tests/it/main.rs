@@ -16,6 +16,7 @@ mod live_tiers;
 mod new_items;
 mod operations;
 mod overload;
+mod page;
 mod plans;
 mod recommend;
 mod refusals;
