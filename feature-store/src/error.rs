@@ -37,6 +37,31 @@ pub enum StoreError {
         /// What was tried and failed.
         source: std::io::Error,
     },
+    /// Other processes changed the same rows again and again; later it may be quieter.
+    #[error("user state store {store}: {what}: other processes kept changing what was read; try again")]
+    Busy {
+        /// Its URL, without a password.
+        store: String,
+        /// What was tried.
+        what: String,
+    },
+    /// The store has lost writes, as a server may in a failover.
+    #[error(
+        "user state store {store}: of {stream}, partition {partition}, offset {offset} was applied and the store now ends \
+         at {stored:?}: its server lost the last writes; start the consumer again to apply them from the stream"
+    )]
+    Behind {
+        /// Its URL, without a password.
+        store: String,
+        /// Name of the source.
+        stream: String,
+        /// Its partition.
+        partition: u32,
+        /// Last offset known to have been there.
+        offset: u64,
+        /// Last offset that is there.
+        stored: Option<u64>,
+    },
     /// The database of user state refused.
     #[error("user state store {path}: {reason}", path = .path.display())]
     State {
@@ -50,7 +75,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same may succeed later, with nothing changed here.
     pub fn passes(&self) -> bool {
-        matches!(self, StoreError::Unreachable { .. })
+        matches!(self, StoreError::Unreachable { .. } | StoreError::Busy { .. })
     }
 
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + '_ {

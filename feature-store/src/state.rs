@@ -35,9 +35,10 @@ pub use write::{BatchOutcome, SourceRecord};
 use crate::{Event, StoreError, StreamEvent};
 use embedded::Embedded;
 use shared::Shared;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use tables::{Reads, Tables};
+use tables::Tables;
 
 /// Most entries a store may be told to keep for a user.
 const MAX_HISTORY_LIMIT: usize = 10_000;
@@ -46,7 +47,7 @@ const FORMAT: &str = "recommender user state, format 2\n";
 /// What to do about a store that cannot be read.
 const WAY_OUT: &str = "restore a copy of the store, or remove it and replay the stream";
 /// How often a transaction runs anew, or a read of several rows, because another process changed what it read.
-const ATTEMPTS: usize = 100;
+const ATTEMPTS: u32 = 30;
 
 /// One past event of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,11 +151,31 @@ impl UserStateStore {
     /// # Errors
     /// An event that [`StreamEvent::validate`] refuses, or the database's failure.
     pub fn apply(&self, source: &str, records: &[SourceRecord]) -> Result<BatchOutcome, StoreError> {
+        self.apply_after(source, records, &BTreeMap::new())
+    }
+
+    /// [`UserStateStore::apply`] by one who knows how far partitions were applied (`known`: partition -> offset): a
+    /// store that has less than that has lost writes, and going on would leave a gap. A batch of many users that
+    /// others keep changing is applied in parts, each with its positions.
+    ///
+    /// # Errors
+    /// As [`UserStateStore::apply`], or [`StoreError::Behind`].
+    pub fn apply_after(
+        &self,
+        source: &str,
+        records: &[SourceRecord],
+        known: &BTreeMap<u32, u64>,
+    ) -> Result<BatchOutcome, StoreError> {
         for record in records {
             record.events.iter().try_for_each(StreamEvent::validate)?;
         }
-        let ((), done) = self.inner.transact(|writer| writer.source(source, records))?;
-        Ok(done)
+        match self.inner.transact(|writer| writer.source(source, records, known)) {
+            Err(StoreError::Busy { .. }) if records.len() > 1 => {
+                let (first, rest) = records.split_at(records.len() / 2);
+                Ok(self.apply_after(source, first, known)?.and(self.apply_after(source, rest, known)?))
+            }
+            done => done.map(|((), done)| done),
+        }
     }
 
     /// Forgets a user, durably; true if there was something to forget.
@@ -187,16 +208,13 @@ impl UserStateStore {
 impl Inner {
     /// A record that does not decode though the database's own checksums hold.
     fn damaged(&self, what: &str) -> StoreError {
-        self.refusal(format!("{what} is unreadable; {WAY_OUT}"))
+        let reason = format!("{what} is unreadable; {WAY_OUT}");
+        StoreError::State { path: self.tables.place().to_path_buf(), reason }
     }
 
     /// Others were faster [`ATTEMPTS`] times.
     fn busy(&self, what: &str) -> StoreError {
-        self.refusal(format!("{what}: other processes changed what was read, {ATTEMPTS} times; try again"))
-    }
-
-    fn refusal(&self, reason: String) -> StoreError {
-        StoreError::State { path: self.tables.place().to_path_buf(), reason }
+        StoreError::Busy { store: self.tables.place().display().to_string(), what: what.to_owned() }
     }
 }
 

@@ -154,8 +154,8 @@ impl Tables for Embedded {
         if commit.is_empty() {
             return Ok(true);
         }
-        let durability = (!commit.fleeting).then_some(PersistMode::SyncData);
-        let mut batch = self.database.batch().durability(durability);
+        let durability = if commit.fleeting { PersistMode::Buffer } else { PersistMode::SyncData };
+        let mut batch = self.database.batch().durability(Some(durability));
         for (table, key, value) in &commit.write {
             match value {
                 Some(value) => batch.insert(self.table(*table), key.as_slice(), value.as_slice()),

@@ -9,7 +9,7 @@
 
 use crate::StoreError;
 use redis::{ConnectionInfo, IntoConnectionInfo as _};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, de};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -89,6 +89,10 @@ impl FromStr for StateLocation {
             };
         }
         let (url, query) = text.split_once('?').unwrap_or((text, ""));
+        // A password with a question mark in it must not be taken apart and shown.
+        if query.contains('@') {
+            return Err(StoreError::invalid("user state", "the URL has a '?' before its '@'; write it as %3F"));
+        }
         let mut server = StateServer { url: url.to_owned(), name: DEFAULT_NAME.to_owned(), password_file: None };
         for (key, value) in
             query.split('&').filter(|part| !part.is_empty()).map(|part| part.split_once('=').unwrap_or((part, "")))
@@ -123,12 +127,6 @@ impl From<PathBuf> for StateLocation {
 impl<'de> Deserialize<'de> for StateLocation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<StateLocation, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
-impl Serialize for StateLocation {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 
@@ -170,6 +168,7 @@ mod tests {
             assert!(message.contains(part) && !message.contains("secret"), "{message}");
         };
         check("", "no folder or URL");
+        check("redis://:sec?ret@db", "%3F");
         check("redis://:secret@db?name=", "name has no value");
         check("redis://:secret@db?nmae=x", "nmae is neither");
         check("redis://:secret@db?name=a b", "a name has");

@@ -9,14 +9,14 @@
 //! script refuses it if that has changed. How durable a commit is depends on the server's own settings
 //! ([`Tables::caution`]); what it loses in a failover it loses from the end, effects and positions together.
 //!
-//! Limits: [`CONNECTIONS`] at once, [`TIMEOUT`] for each answer.
+//! Limits: at most [`IDLE`] connections are kept for the next call, and [`TIMEOUT`] passes until one is given up. A
+//! server that did not answer in time is left alone for [`PAUSE`], so that not every thread waits for it.
 
 use super::location::StateServer;
 use super::tables::{Commit, Flow, Reads, Series, Table, Tables};
 use super::{FORMAT, WAY_OUT};
 use crate::StoreError;
-use r2d2::ManageConnection as _;
-use redis::{Connection, ConnectionLike as _, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind};
+use redis::{Connection, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
@@ -24,10 +24,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most connections of one process.
-const CONNECTIONS: u32 = 16;
+/// Most connections kept while nobody uses them.
+const IDLE: usize = 16;
 /// Longest wait for a connection and for an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long nobody asks a server that let [`TIMEOUT`] pass.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long it may take until a change of items by another process is seen.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Numbers of a series that a process takes ahead, where their order means nothing.
@@ -64,7 +66,10 @@ return redis.call('HINCRBY', KEYS[#KEYS], 'items', take())
 ";
 
 pub(super) struct Shared {
-    pool: r2d2::Pool<Connections>,
+    client: redis::Client,
+    idle: Mutex<Vec<Connection>>,
+    /// When the server last let the time for an answer pass.
+    silent_at: Mutex<Option<Instant>>,
     /// By [`Table`], and meta last.
     keys: Vec<String>,
     script: Script,
@@ -73,38 +78,8 @@ pub(super) struct Shared {
     caution: Option<String>,
     /// Numbers taken ahead for users made.
     created: Mutex<Range<u64>>,
-    /// When the items' generation was last asked for, and what it was.
-    generation: Mutex<(Instant, u64)>,
-}
-
-/// A connection, and whether something went wrong on it: an answer that came too late must not be taken for that of
-/// the next question.
-struct Link {
-    connection: Connection,
-    failed: bool,
-}
-
-/// How the pool makes connections.
-struct Connections(redis::Client);
-
-impl r2d2::ManageConnection for Connections {
-    type Connection = Link;
-    type Error = RedisError;
-
-    fn connect(&self) -> RedisResult<Link> {
-        let connection = self.0.get_connection_with_timeout(TIMEOUT)?;
-        connection.set_read_timeout(Some(TIMEOUT))?;
-        connection.set_write_timeout(Some(TIMEOUT))?;
-        Ok(Link { connection, failed: false })
-    }
-
-    fn is_valid(&self, link: &mut Link) -> RedisResult<()> {
-        redis::cmd("PING").exec(&mut link.connection)
-    }
-
-    fn has_broken(&self, link: &mut Link) -> bool {
-        link.failed || !link.connection.is_open()
-    }
+    /// When the items' generation was last asked for, and what it was; none before the first time.
+    generation: Mutex<Option<(Instant, u64)>>,
 }
 
 impl Shared {
@@ -112,23 +87,22 @@ impl Shared {
     pub(super) fn open(server: &StateServer) -> Result<Shared, StoreError> {
         let place = PathBuf::from(server.shown());
         let client = redis::Client::open(server.connection_info()?).map_err(|error| failure(&place, &error))?;
-        // One connection by hand: the pool would only say that it timed out.
-        let connections = Connections(client);
-        let mut first = connections.connect().map_err(|error| failure(&place, &error))?.connection;
-        let caution = inspect(&mut first, &place)?;
-        let pool = r2d2::Pool::builder()
-            .max_size(CONNECTIONS)
-            .min_idle(Some(0))
-            .test_on_check_out(false)
-            .connection_timeout(TIMEOUT)
-            .error_handler(Box::new(r2d2::NopErrorHandler))
-            .build_unchecked(connections);
+        let mut connection = connect(&client).map_err(|error| failure(&place, &error))?;
+        let caution = inspect(&mut connection, &place)?;
         let key = |name: &str| format!("{{recommender:{}}}:{name}", server.name());
         let keys: Vec<String> = Table::ALL.iter().map(|table| key(table.name())).chain([key("meta")]).collect();
-        check_format(&mut first, keys.last().expect("meta is there"), &place)?;
-        let (script, long_ago) = (Script::new(COMMIT), Instant::now() - LOOK_EVERY);
-        let (created, generation) = (Mutex::new(0..0), Mutex::new((long_ago, 0)));
-        Ok(Shared { pool, keys, script, place, caution, created, generation })
+        check_format(&mut connection, keys.last().expect("meta is there"), &place)?;
+        Ok(Shared {
+            client,
+            idle: Mutex::new(vec![connection]),
+            silent_at: Mutex::new(None),
+            keys,
+            script: Script::new(COMMIT),
+            place,
+            caution,
+            created: Mutex::new(0..0),
+            generation: Mutex::new(None),
+        })
     }
 
     fn key(&self, table: Table) -> &str {
@@ -143,27 +117,42 @@ impl Shared {
         failure(&self.place, error)
     }
 
-    /// Runs one call on a connection of its own for as long.
-    fn call<T>(&self, run: impl FnOnce(&mut Connection) -> RedisResult<T>) -> Result<RedisResult<T>, StoreError> {
-        let mut link = self.pool.get().map_err(|error| {
-            let reason = format!("no connection within {} s ({error})", TIMEOUT.as_secs());
-            let source = io::Error::new(io::ErrorKind::TimedOut, reason);
-            StoreError::Unreachable { store: self.place.display().to_string(), source }
-        })?;
-        let answer = run(&mut link.connection);
-        link.failed = answer.as_ref().is_err_and(passes);
-        Ok(answer)
-    }
-
-    /// Asks what changes nothing, or nothing that counts: again where the server has closed idle connections.
-    fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
-        let mut left = CONNECTIONS;
-        loop {
-            match self.call(|connection| command.query(connection))? {
-                Err(error) if error.is_connection_dropped() && left > 0 => left -= 1,
-                answer => return answer.map_err(|error| self.failure(&error)),
+    /// Runs one call on a connection that nobody else uses meanwhile. One that something went wrong on is closed: an
+    /// answer that comes too late must not be taken for that of the next question.
+    fn call<T>(&self, run: impl FnOnce(&mut Connection) -> RedisResult<T>) -> RedisResult<T> {
+        if lock(&self.silent_at).is_some_and(|at| at.elapsed() < PAUSE) {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not answer a moment ago").into());
+        }
+        let kept = lock(&self.idle).pop();
+        let connection = kept.map_or_else(|| connect(&self.client), Ok);
+        let done = connection.and_then(|mut connection| Ok((run(&mut connection)?, connection)));
+        match done {
+            Ok((answer, connection)) => {
+                let mut idle = lock(&self.idle);
+                if idle.len() < IDLE {
+                    idle.push(connection);
+                }
+                Ok(answer)
+            }
+            Err(error) => {
+                if passes(&error) {
+                    // The others lead to the same server as it was; and it may come back without what it gave last.
+                    lock(&self.idle).clear();
+                    *lock(&self.created) = 0..0;
+                }
+                *lock(&self.silent_at) = error.is_timeout().then(Instant::now);
+                Err(error)
             }
         }
+    }
+
+    /// Asks what changes nothing, or nothing that counts: once more where the server has closed an idle connection.
+    fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
+        let answer = match self.call(|connection| command.query(connection)) {
+            Err(error) if error.is_connection_dropped() => self.call(|connection| command.query(connection)),
+            answer => answer,
+        };
+        answer.map_err(|error| self.failure(&error))
     }
 
     /// Calls `each` with the parts of a table as the server gives them: in no order, a row more than once if the
@@ -182,9 +171,12 @@ impl Shared {
         }
     }
 
-    fn saw(&self, generation: u64) {
-        let mut kept = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
-        *kept = (Instant::now(), generation.max(kept.1));
+    /// Notes the items' generation, unless a later question has been answered.
+    fn saw(&self, asked_at: Instant, generation: u64) {
+        let mut kept = lock(&self.generation);
+        if kept.is_none_or(|(at, _)| asked_at >= at) {
+            *kept = Some((asked_at, generation));
+        }
     }
 }
 
@@ -261,14 +253,15 @@ impl Tables for Shared {
         if series == Series::ContentChanges {
             return ask(count);
         }
-        let mut ahead = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not held while the server is asked: a call that fails throws the numbers away.
+        let mut ahead = std::mem::take(&mut *lock(&self.created));
         if ahead.end - ahead.start < count {
             let taken = count.max(AHEAD);
             let before = ask(taken)?;
-            *ahead = before..before + taken;
+            ahead = before..before + taken;
         }
         let before = ahead.start;
-        ahead.start += count;
+        *lock(&self.created) = before + count..ahead.end;
         Ok(before)
     }
 
@@ -291,12 +284,13 @@ impl Tables for Shared {
             }
         }
         call.arg(i32::from(commit.items_changed));
+        let asked_at = Instant::now();
         // Not asked again on a broken connection: it may have been done.
-        let answer = self.call(|connection| call.invoke::<i64>(connection))?;
+        let answer = self.call(|connection| call.invoke::<i64>(connection));
         let generation = answer.map_err(|error| self.failure(&error))?;
         let Ok(generation) = u64::try_from(generation) else { return Ok(false) };
         if commit.items_changed {
-            self.saw(generation);
+            self.saw(asked_at, generation);
         }
         Ok(true)
     }
@@ -306,13 +300,15 @@ impl Tables for Shared {
     }
 
     fn items_generation(&self) -> Result<u64, StoreError> {
-        let (asked, generation) = *self.generation.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked.elapsed() < LOOK_EVERY {
+        let asked_at = Instant::now();
+        if let Some((at, generation)) = *lock(&self.generation)
+            && at.elapsed() < LOOK_EVERY
+        {
             return Ok(generation);
         }
         let found: Option<u64> = self.ask(redis::cmd("HGET").arg(self.meta()).arg(GENERATION))?;
-        self.saw(found.unwrap_or(0));
-        Ok(self.generation.lock().unwrap_or_else(PoisonError::into_inner).1)
+        self.saw(asked_at, found.unwrap_or(0));
+        Ok(lock(&self.generation).map_or(0, |(_, generation)| generation))
     }
 
     fn place(&self) -> &Path {
@@ -322,6 +318,18 @@ impl Tables for Shared {
     fn caution(&self) -> Option<&str> {
         self.caution.as_deref()
     }
+}
+
+fn connect(client: &redis::Client) -> RedisResult<Connection> {
+    let connection = client.get_connection_with_timeout(TIMEOUT)?;
+    connection.set_read_timeout(Some(TIMEOUT))?;
+    connection.set_write_timeout(Some(TIMEOUT))?;
+    Ok(connection)
+}
+
+/// What is guarded here is whole after every statement, also if a thread panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Refuses a server that may throw rows away, and says what a crash of it would lose.
@@ -372,7 +380,8 @@ fn passes(error: &RedisError) -> bool {
         ErrorKind::Server(kind) => {
             matches!(kind, Kind::BusyLoading | Kind::TryAgain | Kind::ClusterDown | Kind::MasterDown | Kind::ReadOnly)
         }
-        _ => false,
+        // Memory may be given to it, a disk freed, a replica come back.
+        _ => matches!(error.code(), Some("OOM" | "BUSY" | "MISCONF" | "NOREPLICAS")),
     }
 }
 

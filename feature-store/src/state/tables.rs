@@ -130,7 +130,7 @@ pub(super) trait Tables: Reads + Send + Sync {
     /// Keeps other writers out, where the database needs that; else commits can be refused.
     fn alone(&self) -> Option<MutexGuard<'_, ()>>;
 
-    /// Takes `count` numbers of a series and gives the one before the first.
+    /// Takes `count` numbers of a series: all above the one given, up to it and `count`.
     fn take(&self, series: Series, count: u64) -> Result<u64, StoreError>;
 
     /// Makes a change, durable when this returns unless it is fleeting; false if what it read has changed.

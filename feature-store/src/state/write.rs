@@ -12,6 +12,7 @@ use super::users::block_key;
 use super::{ATTEMPTS, Inner, positions};
 use crate::{Event, ItemContent, StoreError, StreamEvent};
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 /// One record of a source with offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,19 @@ pub struct BatchOutcome {
     pub items_changed: usize,
 }
 
+impl BatchOutcome {
+    /// Both together.
+    pub(super) fn and(self, other: BatchOutcome) -> BatchOutcome {
+        BatchOutcome {
+            applied: self.applied + other.applied,
+            duplicates: self.duplicates + other.duplicates,
+            replayed: self.replayed + other.replayed,
+            users_deleted: self.users_deleted + other.users_deleted,
+            items_changed: self.items_changed + other.items_changed,
+        }
+    }
+}
+
 /// A transaction being gathered.
 pub(super) struct Writer<'a> {
     inner: &'a Inner,
@@ -63,7 +77,9 @@ impl Inner {
         gather: impl Fn(&mut Writer<'_>) -> Result<T, StoreError>,
     ) -> Result<(T, BatchOutcome), StoreError> {
         let alone = self.tables.alone();
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            // Others get on while this one waits a little longer each time.
+            std::thread::sleep(Duration::from_millis(u64::from(attempt.saturating_sub(3))));
             let mut writer = Writer {
                 inner: self,
                 read: alone.is_none().then(BTreeMap::new),
@@ -74,7 +90,11 @@ impl Inner {
                 hidden: None,
                 done: BatchOutcome::default(),
             };
-            let given = gather(&mut writer)?;
+            let given = match gather(&mut writer) {
+                // What looks like damage may be rows that went while they were read.
+                Err(_) if writer.outdated()? => continue,
+                gathered => gathered?,
+            };
             let done = writer.done;
             if self.tables.commit(&writer.commit()?)? {
                 return Ok((given, done));
@@ -85,6 +105,16 @@ impl Inner {
 }
 
 impl Writer<'_> {
+    /// Whether a row that was read is another one by now.
+    fn outdated(&self) -> Result<bool, StoreError> {
+        for ((table, key), value) in self.read.iter().flatten() {
+            if self.inner.tables.get(*table, key)? != *value {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// A row that the transaction depends on.
     fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let value = self.inner.tables.get(table, key)?;
@@ -123,8 +153,14 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Takes in records of one source; those at or before its position are skipped.
-    pub(super) fn source(&mut self, source: &str, records: &[SourceRecord]) -> Result<(), StoreError> {
+    /// Takes in records of one source; those at or before its position are skipped. The position of a partition must
+    /// not be before the one `known`.
+    pub(super) fn source(
+        &mut self,
+        source: &str,
+        records: &[SourceRecord],
+        known: &BTreeMap<u32, u64>,
+    ) -> Result<(), StoreError> {
         self.read_users(records.iter().flat_map(|record| &record.events))?;
         let mut reached: BTreeMap<u32, Option<u64>> = BTreeMap::new();
         for record in records {
@@ -132,7 +168,9 @@ impl Writer<'_> {
                 Some(position) => *position,
                 None => {
                     let bytes = self.get(Table::Positions, &positions::key(source, record.partition))?;
-                    bytes.map(|bytes| self.inner.offset(source, &bytes)).transpose()?
+                    let stored = bytes.map(|bytes| self.inner.offset(source, &bytes)).transpose()?;
+                    self.check_not_behind(source, record.partition, stored, known)?;
+                    stored
                 }
             };
             if position.is_some_and(|position| record.offset <= position) {
@@ -147,6 +185,25 @@ impl Writer<'_> {
         }
         self.reached = Some((source.to_owned(), reached));
         Ok(())
+    }
+
+    fn check_not_behind(
+        &self,
+        source: &str,
+        partition: u32,
+        stored: Option<u64>,
+        known: &BTreeMap<u32, u64>,
+    ) -> Result<(), StoreError> {
+        match known.get(&partition) {
+            Some(&offset) if stored < Some(offset) => Err(StoreError::Behind {
+                store: self.inner.tables.place().display().to_string(),
+                stream: source.to_owned(),
+                partition,
+                offset,
+                stored,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Takes in an event, with where it came from if its source has offsets.

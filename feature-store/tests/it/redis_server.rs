@@ -1,6 +1,7 @@
 //! A real Redis (or Valkey) server for a test: on loopback, in a folder of its own, with an append-only file that
 //! is synced at every write. It ends with its value.
 
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -53,17 +54,31 @@ impl RedisServer {
         self.child.wait().unwrap();
     }
 
+    /// Removes what it kept; it must not run.
+    #[allow(dead_code, reason = "not every crate that shares this file loses data")]
+    pub(crate) fn forget(&mut self) {
+        std::fs::remove_dir_all(self.dir.path().join("appendonlydir")).unwrap();
+    }
+
     /// Starts it again on the same port with what it kept.
     pub(crate) fn restart(&mut self) {
         self.child = launch(self.dir.path(), self.port, &self.settings).expect("it was there before");
         assert!(self.wait(), "redis-server did not start again");
     }
 
+    /// Whether it is past loading what it kept; one with a password asks for it.
+    fn answers(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
+        let mut answer = [0; 5];
+        let told = stream.write_all(b"PING\r\n").and_then(|()| stream.read_exact(&mut answer));
+        told.is_ok() && matches!(&answer, b"+PONG" | b"-NOAU")
+    }
+
     /// Whether it answers before it ends.
     fn wait(&mut self) -> bool {
         let until = Instant::now() + START;
         while Instant::now() < until {
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.child.try_wait().unwrap().is_none() {
+            if self.answers() && self.child.try_wait().unwrap().is_none() {
                 return true;
             }
             if self.child.try_wait().unwrap().is_some() {

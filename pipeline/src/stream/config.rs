@@ -24,7 +24,7 @@ const MAX_IN_FLIGHT: u64 = 1_000_000;
 const MAX_QUEUE_KIB: u32 = 1 << 20;
 
 /// What to read, how to understand it, and where to keep the state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamConfig {
     /// Format of the messages.
@@ -86,7 +86,7 @@ pub struct ProduceConfig {
 }
 
 /// The user state store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StateConfig {
     /// Its folder, or the URL of a Redis or Valkey server.

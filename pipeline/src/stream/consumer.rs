@@ -6,8 +6,8 @@
 //! more than the source's bounded queue is read: that is the back-pressure.
 //!
 //! A store on a server may be away for a while: the batch is kept and written when it is back. And it may
-//! come back without its last writes, after a failover; effects and positions are lost together, so the
-//! consumer sees a position before its own, and ends rather than leave a gap: the next one reads from there.
+//! come back without its last writes, after a failover; effects and positions are lost together, so a write finds
+//! a position before the one this consumer knows, and ends it rather than leave a gap: the next one reads from there.
 
 use super::StreamError;
 use super::config::BatchConfig;
@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// Longest time without looking whether to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Longest pause between two tries to write.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What the loop works with.
 pub struct Consumer<'a> {
@@ -100,7 +102,6 @@ impl Consumer<'_> {
         let mut refused = Vec::new();
         let mut reached: BTreeMap<u32, u64> = BTreeMap::new();
         let stored = patiently(give_up, || Ok(self.store.positions(source.name())?))?;
-        check_not_behind(source.name(), &stored, written)?;
         for message in batch {
             reached.insert(message.partition, message.offset);
             // A replayed message has been put aside before.
@@ -118,7 +119,12 @@ impl Consumer<'_> {
         if !refused.is_empty() {
             patiently(give_up, || dead_letters.put(&refused).map(drop))?;
         }
-        let outcome = patiently(give_up, || Ok(self.store.apply(source.name(), &records)?))?;
+        let mut known = source.began();
+        for (partition, offset) in written.iter() {
+            let known = known.entry(*partition).or_default();
+            *known = (*known).max(*offset);
+        }
+        let outcome = patiently(give_up, || Ok(self.store.apply_after(source.name(), &records, &known)?))?;
         written.extend(&reached);
         self.metrics.wrote(outcome, batch.len(), refused.len(), &reached);
         source.applied(&reached)?;
@@ -149,31 +155,20 @@ fn patiently<T>(
     give_up: &dyn Fn() -> bool,
     mut work: impl FnMut() -> Result<T, StreamError>,
 ) -> Result<T, StreamError> {
+    let mut wait = LOOK_EVERY;
     loop {
         match work() {
             Err(error) if error.passes() && !give_up() => {
                 tracing::warn!(%error, "the batch in hand cannot be written yet: trying again until it can");
-                std::thread::sleep(LOOK_EVERY);
+                let until = Instant::now() + wait;
+                while Instant::now() < until && !give_up() {
+                    std::thread::sleep(LOOK_EVERY);
+                }
+                wait = (wait * 2).min(LONGEST_PAUSE);
             }
             done => return done,
         }
     }
-}
-
-/// Refuses a store that holds less than this consumer has written.
-fn check_not_behind(
-    source: &str,
-    stored: &BTreeMap<u32, u64>,
-    written: &BTreeMap<u32, u64>,
-) -> Result<(), StreamError> {
-    let behind = written.iter().find(|(partition, offset)| stored.get(partition) < Some(offset));
-    let Some((&partition, &offset)) = behind else { return Ok(()) };
-    Err(StreamError::StateLost {
-        stream: source.to_owned(),
-        partition,
-        offset,
-        stored: stored.get(&partition).copied(),
-    })
 }
 
 /// Header of a dead letter that says why it lies there.

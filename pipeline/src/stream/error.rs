@@ -52,21 +52,6 @@ pub enum StreamError {
         /// The library's reason.
         reason: String,
     },
-    /// The user state store has lost writes, as a server may in a failover.
-    #[error(
-        "{stream}, partition {partition}: offset {offset} was written, and user state now ends at {stored:?}: its server \
-         lost the last writes; start again to apply them from the stream"
-    )]
-    StateLost {
-        /// Name of the source.
-        stream: String,
-        /// Its partition.
-        partition: u32,
-        /// Last offset that this consumer wrote.
-        offset: u64,
-        /// Last offset that the store has.
-        stored: Option<u64>,
-    },
     /// The user state store refused.
     #[error(transparent)]
     Store(#[from] feature_store::StoreError),

@@ -54,6 +54,10 @@ pub trait Source {
     /// Name under which the state store keeps this source's positions.
     fn name(&self) -> &str;
 
+    /// How far the store said that each partition of this source was applied when it began to read it: a store that
+    /// says less later has lost writes.
+    fn began(&self) -> std::collections::BTreeMap<u32, u64>;
+
     /// Appends up to `most` messages to `batch`, after waiting up to `wait` for the first. Messages
     /// of a partition come in order of offset. Those of partitions that were taken away meanwhile
     /// are removed from `batch`.

@@ -70,7 +70,7 @@ impl StreamStats {
 #[derive(Debug, Default)]
 pub struct StreamMetrics {
     stats: Mutex<StreamStats>,
-    /// Offset up to which each partition is applied, of those that this consumer wrote.
+    /// Offset up to which each partition is applied, as far as known.
     reached: watch::Sender<BTreeMap<u32, u64>>,
 }
 
@@ -121,6 +121,16 @@ impl StreamMetrics {
         stats.invalid += dead as u64;
         stats.dead_letters += dead as u64;
         drop(stats);
+        self.reached(reached);
+    }
+
+    /// Whether anyone waits for an event to be applied.
+    pub fn awaited(&self) -> bool {
+        self.reached.receiver_count() > 0
+    }
+
+    /// Says how far partitions are applied, by this consumer or another.
+    pub fn reached(&self, reached: &BTreeMap<u32, u64>) {
         self.reached.send_modify(|all| {
             for (partition, offset) in reached {
                 let last = all.entry(*partition).or_default();

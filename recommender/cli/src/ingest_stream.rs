@@ -7,10 +7,10 @@ use crate::failure::Interrupted;
 use crate::interrupt::Interrupt;
 use crate::output::{note, say, thousands};
 use anyhow::Context as _;
-use feature_store::UserStateStore;
+use feature_store::{StoreError, UserStateStore};
 use pipeline::stream::{
-    Consumer, Findings, StreamConfig, StreamError, StreamMetrics, StreamStats, dead_letter_sink, dead_letter_source,
-    decoder, event_sink, open_source, open_source_to_end, redrive, validate,
+    Consumer, Findings, Start, StreamConfig, StreamError, StreamMetrics, StreamStats, dead_letter_sink,
+    dead_letter_source, decoder, event_sink, open_source, open_source_to_end, redrive, validate,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often a running `ingest` tells how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+/// How often a stream is opened again whose store was away.
+const OPEN_EVERY: Duration = Duration::from_secs(1);
 /// Said on the first Ctrl-C.
 const PROMISE: &str = "stopping: the batch in hand is written first; Ctrl-C again ends at once";
 
@@ -82,11 +84,22 @@ pub(crate) fn consume(
     let mut letters = dead_letter_sink(config, &clock_ms)?;
     let consumer =
         Consumer { decoder: &*decoder(config.format), store, batch: config.batch, metrics, clock_ms: &*clock_ms };
+    let mut config = config.clone();
     loop {
-        let mut source = open(config, store, &clock_ms)?;
+        let mut source = match open(&config, store, &clock_ms) {
+            Err(error) if error.passes() && !until_end && !stop() => {
+                tracing::warn!(%error, "the stream cannot be opened yet");
+                std::thread::sleep(OPEN_EVERY);
+                continue;
+            }
+            opened => opened?,
+        };
         match consumer.run(&mut *source, &mut *letters, until_end, stop) {
-            // A source opened anew starts from what the store holds.
-            Err(error @ StreamError::StateLost { .. }) => tracing::error!(%error, "reading again what was lost"),
+            // A source opened anew starts from what the store holds; where it holds nothing any more, from the oldest.
+            Err(StreamError::Store(error @ StoreError::Behind { .. })) => {
+                tracing::error!(%error, "reading again what was lost");
+                config.start = Start::Earliest;
+            }
             done => return Ok(done?),
         }
     }

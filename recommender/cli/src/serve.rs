@@ -9,7 +9,7 @@ use crate::streamed::RunningStream;
 use anyhow::Context as _;
 use feature_store::UserStateStore;
 use fmrlrec::Bundle;
-use service::{EventStream, ServiceConfig, Surroundings};
+use service::{EventStream, ServiceConfig, SpanSink, Surroundings};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;

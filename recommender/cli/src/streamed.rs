@@ -27,8 +27,6 @@ struct Streamed {
     format: Format,
     metrics: Arc<StreamMetrics>,
     applied_wait: Duration,
-    /// Where the state is shared, another process may apply an event: the store and the source's name in it.
-    shared: Option<(UserStateStore, String)>,
 }
 
 impl RunningStream {
@@ -48,9 +46,13 @@ impl RunningStream {
             format: config.format,
             metrics: Arc::clone(&metrics),
             applied_wait: config.produce.applied_wait(),
-            shared: config.kafka.as_ref().filter(|_| store.shared()).map(|kafka| (store.clone(), kafka.source.clone())),
         });
         let stop = Arc::new(AtomicBool::new(false));
+        if let Some(kafka) = config.kafka.as_ref().filter(|_| store.shared()) {
+            let (store, source) = (store.clone(), kafka.source.clone());
+            let (metrics, stop) = (Arc::clone(&metrics), Arc::clone(&stop));
+            std::thread::spawn(move || watch_others(&store, &source, &metrics, &stop));
+        }
         let asked = Arc::clone(&stop);
         let consumer = std::thread::spawn(move || {
             let _told = ToldOnPanic(Arc::clone(&metrics));
@@ -92,16 +94,15 @@ impl Drop for ToldOnPanic {
     }
 }
 
-/// Waits until the store says that all of `places` are applied, by whomever.
-async fn applied_elsewhere(store: &UserStateStore, source: &str, places: &[Place]) {
-    loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        let (store, source) = (store.clone(), source.to_owned());
-        // A store that does not answer is asked again: the other branch has the time limit.
-        let Ok(Ok(stored)) = tokio::task::spawn_blocking(move || store.positions(&source)).await else { continue };
-        let applied = |place: &Place| place.offset.is_some() && stored.get(&place.partition).copied() >= place.offset;
-        if places.iter().all(applied) {
-            return;
+/// While anyone waits, tells the numbers what the store says is applied, by whomever: where the state is shared,
+/// another process may have the partition.
+fn watch_others(store: &UserStateStore, source: &str, metrics: &StreamMetrics, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(LOOK_EVERY);
+        if metrics.awaited() {
+            // A store that does not answer is asked again; who waits has a limit.
+            let stored = store.positions(source);
+            stored.map_or_else(|error| tracing::debug!(%error, "positions"), |stored| metrics.reached(&stored));
         }
     }
 }
@@ -128,16 +129,7 @@ impl EventStream for Streamed {
     fn applied<'a>(&'a self, places: &'a [EventPlace]) -> Awaited<'a, bool> {
         let places: Vec<Place> =
             places.iter().map(|place| Place { partition: place.partition, offset: place.offset }).collect();
-        Box::pin(async move {
-            let here = self.metrics.wait_applied(&places, self.applied_wait);
-            match &self.shared {
-                None => here.await,
-                Some((store, source)) => tokio::select! {
-                    done = here => done,
-                    () = applied_elsewhere(store, source, &places) => true,
-                },
-            }
-        })
+        Box::pin(async move { self.metrics.wait_applied(&places, self.applied_wait).await })
     }
 
     fn status(&self) -> StreamStatus {

@@ -36,6 +36,8 @@ pub(super) struct Context {
 /// A partition that is ours: how far it was given out, and how far it reaches.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
+    /// What the store said was applied when it became ours.
+    pub(super) applied: Option<u64>,
     /// Offset of the next message to give out.
     pub(super) next: u64,
     /// Offset after the last message there is, as far as known.
@@ -81,16 +83,15 @@ impl Context {
         for (topic, partition) in names {
             let shown = |error: KafkaError| refusal(format!("topic {topic:?} partition {partition}"), &error);
             let (low, high) = consumer.fetch_watermarks(&topic, partition, ANSWER).map_err(shown)?;
-            let next = match stored.get(&(partition as u32)) {
-                Some(position) => continue_at(&topic, partition, *position, low, high)?,
+            let (applied, next) = match stored.get(&(partition as u32)) {
+                Some(position) => (Some(*position), continue_at(&topic, partition, *position, low, high)?),
                 None => {
                     let next = self.start_at(consumer, &topic, partition, low, high).map_err(shown)?;
-                    self.remember_start(partition as u32, next)?;
-                    next
+                    (self.remember_start(partition as u32, next)?, next)
                 }
             };
             partitions.set_partition_offset(&topic, partition, Offset::Offset(next)).map_err(shown)?;
-            spans.insert(partition as u32, Span { next: next as u64, end: high as u64 });
+            spans.insert(partition as u32, Span { applied, next: next as u64, end: high as u64 });
         }
         Ok(spans)
     }
@@ -122,12 +123,12 @@ impl Context {
     }
 
     /// Stores a start that is not the oldest message, so that a crash before the first write does
-    /// not move it.
-    fn remember_start(&self, partition: u32, next: i64) -> Result<(), StreamError> {
-        let Some(before) = u64::try_from(next).ok().and_then(|next| next.checked_sub(1)) else { return Ok(()) };
+    /// not move it. Gives the position that is stored.
+    fn remember_start(&self, partition: u32, next: i64) -> Result<Option<u64>, StreamError> {
+        let Some(before) = u64::try_from(next).ok().and_then(|next| next.checked_sub(1)) else { return Ok(None) };
         let mark = SourceRecord { partition, offset: before, events: Vec::new() };
         self.places.store.apply(&self.places.source, &[mark])?;
-        Ok(())
+        Ok(Some(before))
     }
 }
 

@@ -317,6 +317,11 @@ impl Source for KafkaSource {
         &self.places.source
     }
 
+    fn began(&self) -> BTreeMap<u32, u64> {
+        let shared = self.consumer.context().shared();
+        shared.assigned.iter().filter_map(|(partition, span)| Some((*partition, span.applied?))).collect()
+    }
+
     fn poll(&mut self, batch: &mut Vec<Message>, most: usize, wait: Duration) -> Result<(), StreamError> {
         self.look_at_silence()?;
         self.look_at_partitions();

@@ -210,6 +210,7 @@ pub struct LogSource {
     name: String,
     /// Offset after the last message that was there at the start.
     end: u64,
+    began: u64,
     given: u64,
     tail: Tail,
     /// Offset after the last message as of the last look.
@@ -239,6 +240,7 @@ impl LogSource {
             reader: LogReader::open(dir, from)?,
             name,
             end,
+            began: from,
             given: from,
             tail,
             reaches: end,
@@ -281,6 +283,10 @@ pub(crate) fn end_of(dir: &Path) -> Result<u64, StreamError> {
 impl Source for LogSource {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn began(&self) -> BTreeMap<u32, u64> {
+        self.began.checked_sub(1).map(|position| (0, position)).into_iter().collect()
     }
 
     fn poll(&mut self, batch: &mut Vec<Message>, most: usize, wait: Duration) -> Result<(), StreamError> {

@@ -19,7 +19,10 @@ pub(crate) struct Finished {
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_recommender"));
     command.stdin(Stdio::null());
-    for variable in ["RECOMMENDER_BIND", "RECOMMENDER_BUNDLE", "RECOMMENDER_LOG", "RECOMMENDER_LOG_FORMAT"] {
+    let ours = ["BIND", "BUNDLE", "STATE", "LOG", "LOG_FORMAT"].map(|name| format!("RECOMMENDER_{name}"));
+    let others =
+        std::env::vars_os().filter_map(|(name, _)| name.into_string().ok().filter(|it| it.starts_with("OTEL_")));
+    for variable in ours.into_iter().chain(others) {
         command.env_remove(variable);
     }
     command

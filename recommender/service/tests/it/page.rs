@@ -61,7 +61,7 @@ fn pictures() -> (u16, Arc<Mutex<BTreeSet<String>>>) {
 fn a_browser_shows_two_lists_with_pictures_where_there_are_some() {
     let (port, asked) = pictures();
     let server = Server::with(|config| config.ui.picture_url = format!("http://127.0.0.1:{port}/{{item}}.svg"));
-    let Some(page) = rendered(&format!("http://{}/ui#i1,i2", server.client.address())) else { return };
+    let Some(page) = rendered(&format!("http://{}/ui#i1,i2", server.client.address)) else { return };
     let lists: Vec<&str> = page.split("<ol>").skip(1).map(|rest| rest.split("</ol>").next().unwrap()).collect();
     assert_eq!(lists.len(), 2, "{page}");
     for list in lists {

@@ -38,7 +38,7 @@ fn a_sampled_request_is_told_with_its_parts() {
     let collected = Arc::new(Collected::default());
     let server = Server::traced(Arc::clone(&collected) as Arc<dyn SpanSink>);
     let given = format!("00-{TRACE}-b7ad6b7169203331-01");
-    let headers = [("traceparent", given.as_str()), ("x-request-id", "r1")];
+    let headers = [("traceparent", given.as_str()), ("x-request-id", "r1"), ("content-type", "application/json")];
     let reply = server.client.call("POST", "/v1/recommend", &headers, &json!({"user_id": "ada", "k": 3}).to_string());
     assert_eq!(reply.status, 200);
     let span = collected.only();
@@ -63,7 +63,12 @@ fn what_is_not_sampled_is_not_told_and_what_fails_is() {
     let server = Server::traced(Arc::clone(&collected) as Arc<dyn SpanSink>);
     let send = |flags: &str, body: serde_json::Value| {
         let given = format!("00-{TRACE}-b7ad6b7169203331-{flags}");
-        server.client.call("POST", "/v1/recommend", &[("traceparent", given.as_str())], &body.to_string())
+        server.client.call(
+            "POST",
+            "/v1/recommend",
+            &[("traceparent", given.as_str()), ("content-type", "application/json")],
+            &body.to_string(),
+        )
     };
     assert_eq!(send("00", json!({"user_id": "ada"})).status, 200);
     assert_eq!(server.client.get("/livez").status, 200);
