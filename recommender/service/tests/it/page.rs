@@ -48,10 +48,14 @@ fn pictures() -> (u16, Arc<Mutex<BTreeSet<String>>>) {
                 line.clear();
             }
             let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
-            let status = if path == "/i4.svg" { "404 Not Found" } else { "200 OK" };
-            noted.lock().unwrap().insert(path);
-            let head = format!("HTTP/1.1 {status}\r\ncontent-type: image/svg+xml\r\nconnection: close\r\n");
-            let _ = write!(stream.get_mut(), "{head}content-length: {}\r\n\r\n{SQUARE}", SQUARE.len());
+            noted.lock().unwrap().insert(path.clone());
+            // A picture that comes with a 404 would be shown.
+            let (status, kind, body) = match path.as_str() {
+                "/i4.svg" => ("404 Not Found", "text/plain", "none"),
+                _ => ("200 OK", "image/svg+xml", SQUARE),
+            };
+            let head = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\nconnection: close\r\n");
+            let _ = write!(stream.get_mut(), "{head}content-length: {}\r\n\r\n{body}", body.len());
         }
     });
     (port, asked)
