@@ -66,6 +66,9 @@ ENVIRONMENT
                       text (the default) or json: one object a line
   RECOMMENDER_BIND    as serve --bind
   RECOMMENDER_BUNDLE  as serve --bundle
+  RECOMMENDER_STATE   as serve --state
+  OTEL_EXPORTER_OTLP_ENDPOINT
+                      a collector that serve sends traces to, where it was built with the feature otlp
 ";
 
 /// Train one multimodal sequential recommender once, serve it at any dimension.

@@ -145,6 +145,37 @@ fn a_server_killed_under_load_loses_no_acknowledged_event() {
     assert!(lost.is_empty() && twice.is_empty(), "lost {lost:?}, twice {twice:?}");
 }
 
+/// A certificate that the system does not know is refused, and taken where `SSL_CERT_FILE` names it.
+#[test]
+fn a_server_over_tls_is_believed_by_its_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (certificate, key) = (dir.path().join("certificate.pem"), dir.path().join("key.pem"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    // Taken back at once, so that the server can have it.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let files = [text(&certificate), text(&key)];
+    let settings = ["--tls-port", &port, "--tls-cert-file", files[0], "--tls-key-file", files[1]];
+    let ours = ["--tls-ca-cert-file", files[0], "--tls-auth-clients", "no"];
+    let Some(_server) = RedisServer::start(&[&settings[..], &ours[..]].concat()) else { return };
+    let events = dir.path().join("events.jsonl");
+    std::fs::write(&events, "{\"user_id\":\"u\",\"item_id\":\"i\",\"timestamp_ms\":1}\n").unwrap();
+    let url = format!("rediss://127.0.0.1:{port}");
+    let ingest = |trusted: Option<&str>| {
+        let mut command = command();
+        command.args(["ingest", "--events", text(&events), "--store", &url]);
+        trusted.map(|file| command.env("SSL_CERT_FILE", file));
+        let done = command.output().unwrap();
+        (done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    let (code, said) = ingest(Some(files[0]));
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = ingest(None);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("ertificate"), "{said}");
+}
+
 #[test]
 fn a_server_that_is_not_there_is_named() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
