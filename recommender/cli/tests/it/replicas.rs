@@ -2,6 +2,7 @@
 //! killed while clients post loses nothing that was acknowledged.
 
 use crate::data::Data;
+use crate::fault_table::row;
 use crate::program::{Running, command, run, succeed, text};
 use crate::redis_server::RedisServer;
 use feature_store::UserStateStore;
@@ -96,7 +97,7 @@ fn a_server_killed_under_load_loses_no_acknowledged_event() {
     let data = shared(&server);
     let replicas = [Replica::start(&data), Replica::start(&data)];
     let acknowledged = Mutex::new(BTreeSet::new());
-    let done = AtomicBool::new(false);
+    let (kills, done) = (if crate::stream::slow() { 20 } else { 3 }, AtomicBool::new(false));
     std::thread::scope(|scope| {
         let _done = DoneOnDrop(&done);
         for (client, replica) in replicas.iter().enumerate() {
@@ -119,7 +120,7 @@ fn a_server_killed_under_load_loses_no_acknowledged_event() {
                 }
             });
         }
-        for kill in 1..=3 {
+        for kill in 1..=kills {
             let (begun, wanted) = (Instant::now(), 150 * kill);
             while acknowledged.lock().unwrap().len() < wanted {
                 assert!(begun.elapsed() < LIMIT, "only {} events", acknowledged.lock().unwrap().len());
@@ -141,8 +142,15 @@ fn a_server_killed_under_load_loses_no_acknowledged_event() {
             Ok(())
         })
         .unwrap();
-    let lost: Vec<_> = acknowledged.lock().unwrap().difference(&found).cloned().collect();
+    let acknowledged = acknowledged.into_inner().unwrap();
+    let lost: Vec<_> = acknowledged.difference(&found).collect();
     assert!(lost.is_empty() && twice.is_empty(), "lost {lost:?}, twice {twice:?}");
+    row(
+        "Redis server killed (SIGKILL) under `POST /v1/events` to two services",
+        kills,
+        acknowledged.len(),
+        "0 acknowledged lost, 0 applied twice",
+    );
 }
 
 /// A certificate that the system does not know is refused, and taken where `SSL_CERT_FILE` names it.
