@@ -1,7 +1,7 @@
 //! The database in a folder (fjall): durable when a commit returns, safe after a crash at any moment, one process
 //! at a time. A commit is a batch of the database, synced.
 
-use super::tables::{Commit, Flow, Reads, Series, Table, Tables};
+use super::tables::{Bytes, Commit, Flow, Reads, Series, Table, Tables};
 use super::{FORMAT, WAY_OUT};
 use crate::{StagedDir, StoreError};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot};
@@ -74,12 +74,11 @@ impl Embedded {
 }
 
 impl Reads for Embedded {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = self.table(table).get(key).map_err(|error| self.failure(&error))?;
-        Ok(found.map(|value| value.to_vec()))
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.table(table).get(key).map_err(|error| self.failure(&error))
     }
 
-    fn get_many(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    fn get_many(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, StoreError> {
         keys.iter().map(|key| self.get(table, key)).collect()
     }
 
@@ -99,12 +98,11 @@ struct Moment<'a> {
 }
 
 impl Reads for Moment<'_> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = self.snapshot.get(self.of.table(table), key).map_err(|error| self.of.failure(&error))?;
-        Ok(found.map(|value| value.to_vec()))
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.snapshot.get(self.of.table(table), key).map_err(|error| self.of.failure(&error))
     }
 
-    fn get_many(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    fn get_many(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, StoreError> {
         keys.iter().map(|key| self.get(table, key)).collect()
     }
 
@@ -150,16 +148,16 @@ impl Tables for Embedded {
         Ok(self.taken[series as usize].fetch_add(count, Ordering::Relaxed))
     }
 
-    fn commit(&self, commit: &Commit) -> Result<bool, StoreError> {
+    fn commit(&self, commit: Commit) -> Result<bool, StoreError> {
         if commit.is_empty() {
             return Ok(true);
         }
         let durability = if commit.fleeting { PersistMode::Buffer } else { PersistMode::SyncData };
         let mut batch = self.database.batch().durability(Some(durability));
-        for (table, key, value) in &commit.write {
+        for (table, key, value) in commit.write {
             match value {
-                Some(value) => batch.insert(self.table(*table), key.as_slice(), value.as_slice()),
-                None => batch.remove(self.table(*table), key.as_slice()),
+                Some(value) => batch.insert(self.table(table), key, value),
+                None => batch.remove(self.table(table), key),
             }
         }
         if commit.users_more != 0 {

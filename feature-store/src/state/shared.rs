@@ -13,7 +13,7 @@
 //! server that did not answer in time is left alone for [`PAUSE`], so that not every thread waits for it.
 
 use super::location::StateServer;
-use super::tables::{Commit, Flow, Reads, Series, Table, Tables};
+use super::tables::{Bytes, Commit, Flow, Reads, Series, Table, Tables};
 use super::{FORMAT, WAY_OUT};
 use crate::StoreError;
 use redis::{Connection, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind};
@@ -181,15 +181,17 @@ impl Shared {
 }
 
 impl Reads for Shared {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.ask(redis::cmd("HGET").arg(self.key(table)).arg(key))
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let found: Option<Vec<u8>> = self.ask(redis::cmd("HGET").arg(self.key(table)).arg(key))?;
+        Ok(found.map(Bytes::from))
     }
 
-    fn get_many(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    fn get_many(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, StoreError> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        self.ask(redis::cmd("HMGET").arg(self.key(table)).arg(keys))
+        let found: Vec<Option<Vec<u8>>> = self.ask(redis::cmd("HMGET").arg(self.key(table)).arg(keys))?;
+        Ok(found.into_iter().map(|value| value.map(Bytes::from)).collect())
     }
 
     fn each_key(&self, table: Table, each: &mut dyn FnMut(&[u8]) -> Flow) -> Result<(), StoreError> {
@@ -208,11 +210,11 @@ impl Reads for Shared {
 struct Now<'a>(&'a Shared);
 
 impl Reads for Now<'_> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.0.get(table, key)
     }
 
-    fn get_many(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    fn get_many(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, StoreError> {
         self.0.get_many(table, keys)
     }
 
@@ -265,7 +267,7 @@ impl Tables for Shared {
         Ok(before)
     }
 
-    fn commit(&self, commit: &Commit) -> Result<bool, StoreError> {
+    fn commit(&self, commit: Commit) -> Result<bool, StoreError> {
         if commit.is_empty() {
             return Ok(true);
         }
@@ -278,7 +280,7 @@ impl Tables for Shared {
             for (table, key, value) in rows {
                 // Lua counts from 1.
                 call.arg(*table as usize + 1)
-                    .arg(key)
+                    .arg(&**key)
                     .arg(i32::from(value.is_some()))
                     .arg(value.as_deref().unwrap_or_default());
             }

@@ -65,8 +65,11 @@ impl Series {
     }
 }
 
+/// Shared bytes, of the kind that the embedded database gives and takes without a copy.
+pub(super) type Bytes = fjall::Slice;
+
 /// A row's key, and its value or that there is none.
-pub(super) type Row = (Table, Vec<u8>, Option<Vec<u8>>);
+pub(super) type Row = (Table, Bytes, Option<Bytes>);
 
 /// What a transaction changes, if what it read is still so.
 #[derive(Debug, Default)]
@@ -84,11 +87,11 @@ pub(super) struct Commit {
 }
 
 impl Commit {
-    pub(super) fn put(&mut self, table: Table, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+    pub(super) fn put(&mut self, table: Table, key: impl Into<Bytes>, value: impl Into<Bytes>) {
         self.write.push((table, key.into(), Some(value.into())));
     }
 
-    pub(super) fn remove(&mut self, table: Table, key: impl Into<Vec<u8>>) {
+    pub(super) fn remove(&mut self, table: Table, key: impl Into<Bytes>) {
         self.write.push((table, key.into(), None));
     }
 
@@ -99,10 +102,10 @@ impl Commit {
 
 /// Reading by key.
 pub(super) trait Reads {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
     /// As many values as keys, in one call to the database.
-    fn get_many(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
+    fn get_many(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, StoreError>;
 
     /// Calls `each` with every key of a table, in order, until it says stop.
     fn each_key(&self, table: Table, each: &mut dyn FnMut(&[u8]) -> Flow) -> Result<(), StoreError>;
@@ -134,7 +137,7 @@ pub(super) trait Tables: Reads + Send + Sync {
     fn take(&self, series: Series, count: u64) -> Result<u64, StoreError>;
 
     /// Makes a change, durable when this returns unless it is fleeting; false if what it read has changed.
-    fn commit(&self, commit: &Commit) -> Result<bool, StoreError>;
+    fn commit(&self, commit: Commit) -> Result<bool, StoreError>;
 
     /// Users with a head.
     fn users(&self) -> Result<u64, StoreError>;

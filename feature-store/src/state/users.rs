@@ -153,6 +153,7 @@ impl Inner {
         let mut history = Vec::new();
         let numbers = head.first_block..head.first_block + head.blocks;
         let keys: Vec<Vec<u8>> = numbers.clone().map(|number| block_key(user, number)).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         for (number, bytes) in numbers.zip(moment.get_many(Table::Blocks, &keys)?) {
             self.read_block(user, number, bytes.as_deref(), &mut history)?;
         }

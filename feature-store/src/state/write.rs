@@ -7,7 +7,7 @@ use super::hidden::HiddenState;
 use super::history::Pending;
 use super::items::{ItemState, encode as encode_item};
 use super::record::{Head, Origin, encode_block};
-use super::tables::{Commit, Series, Table};
+use super::tables::{Bytes, Commit, Series, Table};
 use super::users::block_key;
 use super::{ATTEMPTS, Inner, positions};
 use crate::{Event, ItemContent, StoreError, StreamEvent};
@@ -57,7 +57,7 @@ impl BatchOutcome {
 pub(super) struct Writer<'a> {
     inner: &'a Inner,
     /// Rows that decided something, where others may change them meanwhile.
-    read: Option<BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>>,
+    read: Option<BTreeMap<(Table, Bytes), Option<Bytes>>>,
     users: HashMap<String, Pending>,
     items: BTreeMap<String, ItemState>,
     /// Items whose vectors change, or whose title does while they have some; none where they go.
@@ -96,7 +96,7 @@ impl Inner {
                 gathered => gathered?,
             };
             let done = writer.done;
-            if self.tables.commit(&writer.commit()?)? {
+            if self.tables.commit(writer.commit()?)? {
                 return Ok((given, done));
             }
         }
@@ -116,11 +116,11 @@ impl Writer<'_> {
     }
 
     /// A row that the transaction depends on.
-    fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let value = self.inner.tables.get(table, key)?;
         if let Some(read) = &mut self.read {
             // The first reading counts: it may already have decided something.
-            read.entry((table, key.to_vec())).or_insert_with(|| value.clone());
+            read.entry((table, key.into())).or_insert_with(|| value.clone());
         }
         Ok(value)
     }
@@ -141,13 +141,14 @@ impl Writer<'_> {
         let mut users: Vec<&str> = events.filter_map(StreamEvent::user).collect();
         users.sort_unstable();
         users.dedup();
-        let keys: Vec<Vec<u8>> = users.iter().map(|user| user.as_bytes().to_vec()).collect();
+        let keys: Vec<&[u8]> = users.iter().map(|user| user.as_bytes()).collect();
         let heads = self.inner.tables.get_many(Table::Heads, &keys)?;
-        for ((user, key), bytes) in users.into_iter().zip(keys).zip(heads) {
+        self.users.reserve(users.len());
+        for (user, bytes) in users.into_iter().zip(heads) {
             let head = bytes.as_ref().map(|bytes| self.inner.decode_head(user, bytes)).transpose()?;
             self.users.insert(user.to_owned(), Pending::of(head));
             if let Some(read) = &mut self.read {
-                read.insert((Table::Heads, key), bytes);
+                read.insert((Table::Heads, user.into()), bytes);
             }
         }
         Ok(())
@@ -314,12 +315,12 @@ impl Writer<'_> {
             }
         }
         for (item, state) in std::mem::take(&mut self.items) {
-            commit.put(Table::Items, item, encode_item(&state));
+            commit.put(Table::Items, item.as_str(), encode_item(&state));
         }
         self.put_contents(&mut commit)?;
         if let Some((user, state)) = self.hidden.take() {
             commit.fleeting = commit.is_empty();
-            commit.put(Table::Hidden, user, state);
+            commit.put(Table::Hidden, user.as_str(), state);
         }
         commit.read.extend(self.read.into_iter().flatten().map(|((table, key), value)| (table, key, value)));
         Ok(commit)
@@ -333,7 +334,7 @@ impl Writer<'_> {
         for (item, change) in changes {
             let Some(stored) = change else {
                 commit.remove(Table::Added, item.as_str());
-                commit.remove(Table::Contents, item);
+                commit.remove(Table::Contents, item.as_str());
                 continue;
             };
             number += 1;
@@ -341,7 +342,7 @@ impl Writer<'_> {
             let before = before.map(|bytes| self.inner.change_numbers(&item, &bytes)).transpose()?;
             let first = before.map_or(number, |(first, _)| first);
             commit.put(Table::Added, item.as_str(), contents::numbers(first, number));
-            commit.put(Table::Contents, item, stored.encode());
+            commit.put(Table::Contents, item.as_str(), stored.encode());
         }
         Ok(())
     }
