@@ -48,6 +48,8 @@ const FORMAT: &str = "recommender user state, format 2\n";
 const WAY_OUT: &str = "restore a copy of the store, or remove it and replay the stream";
 /// How often a transaction runs anew, or a read of several rows, because another process changed what it read.
 const ATTEMPTS: u32 = 30;
+/// Most records of a source in one transaction on a server, which does nothing else meanwhile: about 10 ms.
+const SHARED_PART: usize = 512;
 
 /// One past event of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,9 +146,10 @@ impl UserStateStore {
         Ok(done)
     }
 
-    /// Applies a batch of records from a source with offsets, in one durable transaction: all of
-    /// them or, on an error, none. Records at or before the source's stored position are skipped,
-    /// so a batch may come again, whole or in part, from anyone, and changes nothing.
+    /// Applies a batch of records from a source with offsets, durably: in a folder all of them or, on an error,
+    /// none; on a server perhaps the first of them ([`UserStateStore::apply_after`]). Records at or before the
+    /// source's stored position are skipped, so a batch may come again, whole or in part, from anyone, and changes
+    /// nothing.
     ///
     /// # Errors
     /// An event that [`StreamEvent::validate`] refuses, or the database's failure.
@@ -155,8 +158,8 @@ impl UserStateStore {
     }
 
     /// [`UserStateStore::apply`] by one who knows how far partitions were applied (`known`: partition -> offset): a
-    /// store that has less than that has lost writes, and going on would leave a gap. A batch of many users that
-    /// others keep changing is applied in parts, each with its positions.
+    /// store that has less than that has lost writes, and going on would leave a gap. On a server a large batch is
+    /// applied in parts, each with its positions, so that others get their turn in between.
     ///
     /// # Errors
     /// As [`UserStateStore::apply`], or [`StoreError::Behind`].
@@ -169,10 +172,27 @@ impl UserStateStore {
         for record in records {
             record.events.iter().try_for_each(StreamEvent::validate)?;
         }
+        let most = if self.inner.shared { SHARED_PART } else { records.len().max(1) };
+        let mut total = BatchOutcome::default();
+        for part in records.chunks(most) {
+            total.add(self.apply_part(source, part, known)?);
+        }
+        Ok(total)
+    }
+
+    /// One transaction, or, where others keep changing the same users, one for each half.
+    fn apply_part(
+        &self,
+        source: &str,
+        records: &[SourceRecord],
+        known: &BTreeMap<u32, u64>,
+    ) -> Result<BatchOutcome, StoreError> {
         match self.inner.transact(|writer| writer.source(source, records, known)) {
             Err(StoreError::Busy { .. }) if records.len() > 1 => {
                 let (first, rest) = records.split_at(records.len() / 2);
-                Ok(self.apply_after(source, first, known)?.and(self.apply_after(source, rest, known)?))
+                let mut total = self.apply_part(source, first, known)?;
+                total.add(self.apply_part(source, rest, known)?);
+                Ok(total)
             }
             done => done.map(|((), done)| done),
         }

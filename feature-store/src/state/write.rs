@@ -41,15 +41,13 @@ pub struct BatchOutcome {
 }
 
 impl BatchOutcome {
-    /// Both together.
-    pub(super) fn and(self, other: BatchOutcome) -> BatchOutcome {
-        BatchOutcome {
-            applied: self.applied + other.applied,
-            duplicates: self.duplicates + other.duplicates,
-            replayed: self.replayed + other.replayed,
-            users_deleted: self.users_deleted + other.users_deleted,
-            items_changed: self.items_changed + other.items_changed,
-        }
+    /// Counts another one in.
+    pub(super) fn add(&mut self, other: BatchOutcome) {
+        self.applied += other.applied;
+        self.duplicates += other.duplicates;
+        self.replayed += other.replayed;
+        self.users_deleted += other.users_deleted;
+        self.items_changed += other.items_changed;
     }
 }
 

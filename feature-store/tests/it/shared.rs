@@ -81,6 +81,26 @@ fn two_consumers_of_one_partition_apply_it_once() {
     assert_eq!(store.positions("s").unwrap(), BTreeMap::from([(0, 399)]));
 }
 
+/// A batch larger than a transaction on a server: a position that is behind stops it, and what was applied stays.
+#[test]
+fn a_large_batch_is_applied_in_parts_with_their_positions() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let store = open(&place(&server, "large"), 2000);
+    let record = |partition, offset| {
+        let event = event(format!("u{}", offset % 3), offset.to_string(), offset as i64);
+        SourceRecord { partition, offset, events: vec![StreamEvent::Interaction(event)] }
+    };
+    let records: Vec<SourceRecord> = (0..1500).map(|offset| record(0, offset)).collect();
+    assert_eq!(store.apply("s", &records).unwrap().applied, 1500);
+    assert_eq!(store.positions("s").unwrap(), BTreeMap::from([(0, 1499)]));
+    assert_eq!(store.history("u0").unwrap().len(), 500);
+    let more: Vec<SourceRecord> = (1500..2500).map(|offset| record(0, offset)).chain([record(1, 7)]).collect();
+    let error = store.apply_after("s", &more, &BTreeMap::from([(0, 1499), (1, 6)])).unwrap_err();
+    assert!(matches!(error, StoreError::Behind { partition: 1, offset: 6, stored: None, .. }), "{error}");
+    assert_eq!(store.positions("s").unwrap(), BTreeMap::from([(0, 2011)]), "the first part is there, and no more");
+    assert_eq!(store.history("u0").unwrap().len(), 671);
+}
+
 #[test]
 fn what_one_process_hides_another_sees_soon() {
     let Some(server) = RedisServer::start(&[]) else { return };

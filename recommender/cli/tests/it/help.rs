@@ -34,7 +34,10 @@ fn each_verb_explains_its_flags() {
     check("build", &["--config <FILE>", "--output <DIR>"]);
     check("train", &["--config <FILE>", "--snapshot <DIR>", "--output <DIR>", "--resume"]);
     check("evaluate", &["--bundle <DIR>", "--snapshot <DIR>", "--split <SPLIT>", "--output <DIR>", "validation"]);
-    check("serve", &["--config <FILE>", "--bundle <DIR>", "--bind <ADDRESS:PORT>", "--stream <FILE>", "--state <DIR|URL>"]);
+    check(
+        "serve",
+        &["--config <FILE>", "--bundle <DIR>", "--bind <ADDRESS:PORT>", "--stream <FILE>", "--state <DIR|URL>"],
+    );
     check("ingest", &["--events <FILE>", "--store <DIR|URL>", "--max-history <N>", "--validate", "--format <FORMAT>"]);
     check("ingest", &["--config <FILE>", "--until-end", "--redrive", "metarank"]);
     check("export-interactions", &["--store <DIR|URL>", "--output <FILE>", "--max-history <N>"]);
