@@ -86,7 +86,7 @@ fn two_consumers_of_one_partition_apply_it_once() {
 fn a_large_batch_is_applied_in_parts_with_their_positions() {
     let Some(server) = RedisServer::start(&[]) else { return };
     let store = open(&place(&server, "large"), 2000);
-    let record = |partition, offset| {
+    let record = |partition, offset: u64| {
         let event = event(format!("u{}", offset % 3), offset.to_string(), offset as i64);
         SourceRecord { partition, offset, events: vec![StreamEvent::Interaction(event)] }
     };
