@@ -48,7 +48,7 @@ pub enum StoreError {
     /// The store has lost writes, as a server may in a failover.
     #[error(
         "user state store {store}: of {stream}, partition {partition}, offset {offset} was applied and the store now ends \
-         at {stored:?}: its server lost the last writes; start the consumer again to apply them from the stream"
+         at {stored:?}: its server lost the last writes, which have to be applied from the stream again"
     )]
     Behind {
         /// Its URL, without a password.

@@ -1,8 +1,8 @@
 //! User state: each user's bounded history, and the items a stream has changed, in one database: a folder
 //! of its own (fjall), or a Redis or Valkey server that several processes share.
 //!
-//! Is: durable when a write returns, as far as the server is set to; atomic per call; safe after a crash at
-//! any moment; cheap to clone; shared by threads. A folder is not shared between processes: a second
+//! Is: durable when a write returns, as far as the server is set to; atomic per call ([`UserStateStore::apply`] on a
+//! server: per part); safe after a crash at any moment; cheap to clone; shared by threads. A folder is not shared between processes: a second
 //! opener is refused.
 //!
 //! Rules: a history is ordered by time, ties by arrival, so a late event takes its place in time;
@@ -48,7 +48,8 @@ const FORMAT: &str = "recommender user state, format 2\n";
 const WAY_OUT: &str = "restore a copy of the store, or remove it and replay the stream";
 /// How often a transaction runs anew, or a read of several rows, because another process changed what it read.
 const ATTEMPTS: u32 = 30;
-/// Most records of a source in one transaction on a server, which does nothing else meanwhile: about 10 ms.
+/// Most events of a source in one transaction on a server, which does nothing else meanwhile (README.md has how
+/// long); a record with more has one to itself.
 const SHARED_PART: usize = 512;
 
 /// One past event of a user.
@@ -127,8 +128,10 @@ impl UserStateStore {
         for event in events {
             event.validate()?;
         }
-        let ((), done) =
-            self.inner.transact(|writer| events.iter().try_for_each(|event| writer.interaction(event, None)))?;
+        let ((), done) = self.inner.transact(|writer| {
+            writer.read_users(events.iter().map(|event| event.user_id.as_str()))?;
+            events.iter().try_for_each(|event| writer.interaction(event, None))
+        })?;
         Ok(Applied { applied: done.applied, duplicates: done.duplicates })
     }
 
@@ -140,7 +143,7 @@ impl UserStateStore {
     pub fn record(&self, events: &[StreamEvent]) -> Result<BatchOutcome, StoreError> {
         events.iter().try_for_each(StreamEvent::validate)?;
         let ((), done) = self.inner.transact(|writer| {
-            writer.read_users(events.iter())?;
+            writer.read_users(events.iter().filter_map(StreamEvent::user))?;
             events.iter().try_for_each(|event| writer.event(event, None))
         })?;
         Ok(done)
@@ -152,7 +155,8 @@ impl UserStateStore {
     /// nothing.
     ///
     /// # Errors
-    /// An event that [`StreamEvent::validate`] refuses, or the database's failure.
+    /// An event that [`StreamEvent::validate`] refuses, the database's failure, or [`StoreError::Behind`] if the
+    /// server lost one part while the next was applied.
     pub fn apply(&self, source: &str, records: &[SourceRecord]) -> Result<BatchOutcome, StoreError> {
         self.apply_after(source, records, &BTreeMap::new())
     }
@@ -172,30 +176,38 @@ impl UserStateStore {
         for record in records {
             record.events.iter().try_for_each(StreamEvent::validate)?;
         }
-        let most = if self.inner.shared { SHARED_PART } else { records.len().max(1) };
-        let mut total = BatchOutcome::default();
-        for part in records.chunks(most) {
-            total.add(self.apply_part(source, part, known)?);
+        let most = if self.inner.shared { SHARED_PART } else { usize::MAX };
+        let (mut total, mut known, mut rest) = (BatchOutcome::default(), known.clone(), records);
+        while !rest.is_empty() {
+            let (part, later) = rest.split_at(part_len(rest, most));
+            self.apply_part(source, part, &mut known, &mut total)?;
+            rest = later;
         }
         Ok(total)
     }
 
-    /// One transaction, or, where others keep changing the same users, one for each half.
+    /// One transaction, or, where others keep changing the same users, one for each half. What it applied is known
+    /// to the next one.
     fn apply_part(
         &self,
         source: &str,
         records: &[SourceRecord],
-        known: &BTreeMap<u32, u64>,
-    ) -> Result<BatchOutcome, StoreError> {
+        known: &mut BTreeMap<u32, u64>,
+        total: &mut BatchOutcome,
+    ) -> Result<(), StoreError> {
         match self.inner.transact(|writer| writer.source(source, records, known)) {
             Err(StoreError::Busy { .. }) if records.len() > 1 => {
                 let (first, rest) = records.split_at(records.len() / 2);
-                let mut total = self.apply_part(source, first, known)?;
-                total.add(self.apply_part(source, rest, known)?);
-                Ok(total)
+                self.apply_part(source, first, known, total)?;
+                return self.apply_part(source, rest, known, total);
             }
-            done => done.map(|((), done)| done),
+            done => total.add(done?.1),
         }
+        for record in records {
+            let known = known.entry(record.partition).or_default();
+            *known = (*known).max(record.offset);
+        }
+        Ok(())
     }
 
     /// Forgets a user, durably; true if there was something to forget.
@@ -223,6 +235,16 @@ impl UserStateStore {
     pub fn items_generation(&self) -> Result<u64, StoreError> {
         self.inner.tables.items_generation()
     }
+}
+
+/// How many of the first records have at most `most` events together; one at least.
+fn part_len(records: &[SourceRecord], most: usize) -> usize {
+    let mut events = 0_usize;
+    let past = records.iter().position(|record| {
+        events += record.events.len().max(1);
+        events > most
+    });
+    past.unwrap_or(records.len()).max(1)
 }
 
 impl Inner {

@@ -42,6 +42,11 @@ impl ItemState {
         self.visibility.2.is_some_and(|from_ms| from_ms <= now_ms)
     }
 
+    /// From when on the item must not be recommended (milliseconds since the Unix epoch); never if absent.
+    pub fn hidden_from(&self) -> Option<i64> {
+        self.visibility.2
+    }
+
     /// Takes in a change of the item; other events are none.
     pub(super) fn change(&mut self, event: &StreamEvent) {
         let visibility = match event {

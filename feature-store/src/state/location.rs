@@ -82,11 +82,14 @@ impl FromStr for StateLocation {
     type Err = StoreError;
 
     fn from_str(text: &str) -> Result<StateLocation, StoreError> {
-        if !text.split_once("://").is_some_and(|(scheme, _)| SCHEMES.contains(&scheme)) {
-            return match text {
-                "" => Err(StoreError::invalid("user state", "no folder or URL is named")),
-                path => Ok(StateLocation::Folder(path.into())),
-            };
+        match text.split_once("://") {
+            None if text.is_empty() => return Err(StoreError::invalid("user state", "no folder or URL is named")),
+            None => return Ok(StateLocation::Folder(text.into())),
+            Some((scheme, _)) if SCHEMES.contains(&scheme) => (),
+            Some((scheme, _)) => {
+                let reason = format!("{scheme:?} is no scheme of a server; write {}", SCHEMES.join(", "));
+                return Err(StoreError::invalid("user state", reason));
+            }
         }
         let (url, query) = text.split_once('?').unwrap_or((text, ""));
         // A password with a question mark in it must not be taken apart and shown.
@@ -168,6 +171,7 @@ mod tests {
             assert!(message.contains(part) && !message.contains("secret"), "{message}");
         };
         check("", "no folder or URL");
+        check("Redis://:secret@db", "\"Redis\" is no scheme");
         check("redis://:sec?ret@db", "%3F");
         check("redis://:secret@db?name=", "name has no value");
         check("redis://:secret@db?nmae=x", "nmae is neither");

@@ -338,6 +338,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn inspect(connection: &mut Connection, place: &Path) -> Result<Option<String>, StoreError> {
     let info: String = redis::cmd("INFO").query(connection).map_err(|error| failure(place, &error))?;
     let setting = |name: &str| info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'));
+    // Older ones hide the reason why a script failed, so that what passes looks like what does not.
+    if let Some(version) = setting("redis_version").filter(|version| major(version) < Some(7)) {
+        let reason = format!("is Redis {version}; 7 or any Valkey is needed");
+        return Err(StoreError::State { path: place.to_path_buf(), reason });
+    }
     if let Some(policy) = setting("maxmemory_policy").filter(|policy| policy.starts_with("allkeys")) {
         let reason =
             format!("has maxmemory-policy {policy}, which throws user state away when memory is short; set noeviction");
@@ -358,6 +363,11 @@ fn inspect(connection: &mut Connection, place: &Path) -> Result<Option<String>, 
     Ok(Some(
         "the server keeps no append-only file: when it stops, it may lose user state; set appendonly yes".to_owned(),
     ))
+}
+
+/// The first number of a version; Valkey tells one of Redis too.
+fn major(version: &str) -> Option<u32> {
+    version.split('.').next()?.parse().ok()
 }
 
 fn check_format(connection: &mut Connection, meta: &str, place: &Path) -> Result<(), StoreError> {

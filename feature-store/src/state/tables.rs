@@ -82,7 +82,7 @@ pub(super) struct Commit {
     pub(super) users_more: i64,
     /// Whether any item changed.
     pub(super) items_changed: bool,
-    /// Whether it may be lost in a crash.
+    /// Whether it may be lost in a crash; a server keeps it like everything else.
     pub(super) fleeting: bool,
 }
 
@@ -133,7 +133,8 @@ pub(super) trait Tables: Reads + Send + Sync {
     /// Keeps other writers out, where the database needs that; else commits can be refused.
     fn alone(&self) -> Option<MutexGuard<'_, ()>>;
 
-    /// Takes `count` numbers of a series: all above the one given, up to it and `count`.
+    /// Takes `count` numbers of a series, which grows by as much; gives what it was. Users made are numbered from
+    /// that on, changes of contents from one past it.
     fn take(&self, series: Series, count: u64) -> Result<u64, StoreError>;
 
     /// Makes a change, durable when this returns unless it is fleeting; false if what it read has changed.

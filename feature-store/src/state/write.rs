@@ -133,10 +133,10 @@ impl Writer<'_> {
         Ok(self.users.get_mut(user).expect("it was just put there"))
     }
 
-    /// Reads the users that events are about, in order of key: neighbours share blocks of the
+    /// Reads users, in order of key: neighbours share blocks of the
     /// database and lines of the cache.
-    pub(super) fn read_users<'e>(&mut self, events: impl Iterator<Item = &'e StreamEvent>) -> Result<(), StoreError> {
-        let mut users: Vec<&str> = events.filter_map(StreamEvent::user).collect();
+    pub(super) fn read_users<'e>(&mut self, users: impl Iterator<Item = &'e str>) -> Result<(), StoreError> {
+        let mut users: Vec<&str> = users.collect();
         users.sort_unstable();
         users.dedup();
         let keys: Vec<&[u8]> = users.iter().map(|user| user.as_bytes()).collect();
@@ -160,7 +160,7 @@ impl Writer<'_> {
         records: &[SourceRecord],
         known: &BTreeMap<u32, u64>,
     ) -> Result<(), StoreError> {
-        self.read_users(records.iter().flat_map(|record| &record.events))?;
+        self.read_users(records.iter().flat_map(|record| &record.events).filter_map(StreamEvent::user))?;
         let mut reached: BTreeMap<u32, Option<u64>> = BTreeMap::new();
         for record in records {
             let position = match reached.get(&record.partition) {

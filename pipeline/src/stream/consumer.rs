@@ -7,7 +7,8 @@
 //!
 //! A store on a server may be away for a while: the batch is kept and written when it is back. And it may
 //! come back without its last writes, after a failover; effects and positions are lost together, so a write finds
-//! a position before the one this consumer knows, and ends it rather than leave a gap: the next one reads from there.
+//! a position before the one that this consumer knows. The consumer ends then, rather than leave a gap, and the next
+//! one reads from there.
 
 use super::StreamError;
 use super::config::BatchConfig;

@@ -1,7 +1,6 @@
 //! What can be typed: the verbs, their flags, and the manual that `--help` prints.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use feature_store::StateLocation;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -234,8 +233,8 @@ pub(crate) struct ServeArgs {
     pub(crate) bundle: Option<PathBuf>,
     /// Where user state is, in place of the config's: a folder, or a URL such as
     /// redis://127.0.0.1:6379?name=shop.
-    #[arg(long, value_name = "DIR|URL", env = "RECOMMENDER_STATE")]
-    pub(crate) state: Option<StateLocation>,
+    #[arg(long, value_name = "DIR|URL", env = "RECOMMENDER_STATE", hide_env_values = true)]
+    pub(crate) state: Option<String>,
     /// Stream config (TOML): apply its topic or log to the service's user state while serving. Its
     /// [state] is not read.
     #[arg(long, value_name = "FILE")]
@@ -257,7 +256,7 @@ pub(crate) struct IngestArgs {
     /// The user state store: a folder, which no service may have open, or a URL such as
     /// redis://127.0.0.1:6379?name=shop. It is made if absent.
     #[arg(long, value_name = "DIR|URL", required_unless_present = "config")]
-    pub(crate) store: Option<StateLocation>,
+    pub(crate) store: Option<String>,
     /// Newest events kept for a user, from 1 to 10000.
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) max_history: usize,
@@ -311,7 +310,7 @@ pub(crate) struct ExportArgs {
     /// The user state store: a folder, which no service may have open, or a URL such as
     /// redis://127.0.0.1:6379?name=shop.
     #[arg(long, value_name = "DIR|URL")]
-    pub(crate) store: StateLocation,
+    pub(crate) store: String,
     /// The Parquet table to write: user, item, timestamp_ms. A build reads it as a table.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,

@@ -16,6 +16,8 @@ use std::path::Path;
 const MAX_LINE_BYTES: u64 = 128 * 1024;
 /// Events in one durable transaction: bounds memory, and one sync serves many events.
 const BATCH_EVENTS: usize = 4096;
+/// The same on a server, which does nothing else meanwhile.
+const SHARED_BATCH_EVENTS: usize = 512;
 
 /// Checks every line, then applies the events unless only a check was asked for.
 pub(crate) fn run(args: &IngestArgs) -> anyhow::Result<()> {
@@ -24,7 +26,7 @@ pub(crate) fn run(args: &IngestArgs) -> anyhow::Result<()> {
         (None, ..) if args.until_end || args.redrive => {
             Err(bad_input("--until-end and --redrive are about a stream; name its config with --config FILE"))
         }
-        (None, Some(events), Some(store)) => run_file(args, events, store),
+        (None, Some(events), Some(store)) => run_file(args, events, &store.parse()?),
         _ => Err(bad_input(
             "ingest takes either --config FILE, or --events FILE and --store DIR or URL; name one of the two",
         )),
@@ -60,6 +62,7 @@ fn apply(
     store: &UserStateStore,
     progress: &mut Progress,
 ) -> anyhow::Result<BatchOutcome> {
+    let most = if store.shared() { SHARED_BATCH_EVENTS } else { BATCH_EVENTS };
     let mut total = BatchOutcome::default();
     let mut batch: Vec<StreamEvent> = Vec::with_capacity(BATCH_EVENTS);
     let mut flush = |batch: &mut Vec<StreamEvent>| -> anyhow::Result<()> {
@@ -72,7 +75,7 @@ fn apply(
     for_each_line(path, decoder, |number, events| {
         batch.extend(events);
         tick(progress, "apply events", number);
-        if batch.len() >= BATCH_EVENTS { flush(&mut batch) } else { Ok(()) }
+        if batch.len() >= most { flush(&mut batch) } else { Ok(()) }
     })?;
     flush(&mut batch)?;
     progress.finish();

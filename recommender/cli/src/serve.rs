@@ -6,6 +6,7 @@ use crate::failure::bad_input;
 use crate::interrupt::Interrupt;
 use crate::output::say;
 use crate::streamed::RunningStream;
+use crate::traces::Traces;
 use anyhow::Context as _;
 use feature_store::UserStateStore;
 use fmrlrec::Bundle;
@@ -26,6 +27,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     config.validate(&bundle.shape()).with_context(|| format!("config {}", args.config.display()))?;
     let store = crate::state::open(&config.state.path, config.state.max_history)?;
     let stream = args.stream.as_deref().map(crate::ingest_stream::read).transpose()?;
+    let traces = crate::traces::start()?;
     let listener = listen(&config.bind, "--bind ADDRESS:PORT")?;
     // The consumer shares the store, so what it applies moves the next recommendation.
     let stream = stream.map(|stream| RunningStream::start(stream, store.clone())).transpose()?;
@@ -38,7 +40,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         bundle.dims(),
     ))?;
     let events = stream.as_ref().map(RunningStream::events);
-    serve_with(listener, config, bundle, store, events, &interrupt)?;
+    serve_with(listener, config, bundle, store, (events, traces), &interrupt)?;
     // Only now: requests under way may wait for their events to be applied.
     stream.map_or(Ok(()), RunningStream::stop)
 }
@@ -51,7 +53,7 @@ pub(crate) fn serve(
     store: UserStateStore,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
-    serve_with(listener, config, bundle, store, None, interrupt)
+    serve_with(listener, config, bundle, store, (None, crate::traces::start()?), interrupt)
 }
 
 fn serve_with(
@@ -59,11 +61,10 @@ fn serve_with(
     config: ServiceConfig,
     bundle: Bundle,
     store: UserStateStore,
-    stream: Option<Arc<dyn EventStream>>,
+    (stream, traces): (Option<Arc<dyn EventStream>>, Option<Arc<Traces>>),
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
     let shutdown = interrupt.clone().wait();
-    let traces = crate::traces::start()?;
     let spans = traces.clone().map(|traces| traces as Arc<dyn SpanSink>);
     let surroundings = Surroundings { clock: service::system_clock(), stream, spans };
     let running = service::run_in(listener, config, bundle, store, surroundings, shutdown);
@@ -120,7 +121,7 @@ fn read_config(args: &ServeArgs) -> anyhow::Result<ServiceConfig> {
         config.bundle = bundle.clone();
     }
     if let Some(state) = &args.state {
-        config.state.path = state.clone();
+        config.state.path = state.parse()?;
     }
     if let Some(bind) = args.bind {
         config.bind = bind.to_string();

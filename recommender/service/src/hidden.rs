@@ -1,7 +1,7 @@
 //! Ids of the items that a stream has hidden or let expire, for one Bundle: no search gives them.
 //!
-//! The list is made again when the store says that items changed, and at least once a second, since an
-//! expiry needs no event to take effect.
+//! The store is read again when it says that items changed; once a second the list is made anew from what was read,
+//! since an expiry needs no event to take effect.
 
 use crate::clock::Clock;
 use crate::problem::Problem;
@@ -20,6 +20,8 @@ struct Kept {
     items_generation: u64,
     /// Of the added items, whose ids may change with it.
     added: u64,
+    /// Every item that is or will be hidden, and from when on; ascending.
+    from_ms: Vec<(u32, i64)>,
     made_ms: i64,
     ids: Arc<[u32]>,
 }
@@ -45,22 +47,29 @@ impl HiddenItems {
         let items_generation = store.items_generation()?;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let added = view.added().version;
-        if let Some(list) = kept.get(&view.generation)
-            && list.items_generation == items_generation
-            && list.added == added
-            && (0..MAX_AGE_MS).contains(&(now_ms - list.made_ms))
-        {
+        let current = kept
+            .get_mut(&view.generation)
+            .filter(|list| list.items_generation == items_generation && list.added == added);
+        if let Some(list) = current {
+            if !(0..MAX_AGE_MS).contains(&(now_ms - list.made_ms)) {
+                (list.ids, list.made_ms) = (hidden_at(&list.from_ms, now_ms), now_ms);
+            }
             return Ok(Arc::clone(&list.ids));
         }
-        let keys = store.hidden_items(now_ms)?;
-        let mut ids: Vec<u32> = keys.iter().filter_map(|key| view.id(key)).collect();
-        ids.sort_unstable();
-        let ids: Arc<[u32]> = ids.into();
-        let list = Kept { items_generation, added, made_ms: now_ms, ids: Arc::clone(&ids) };
+        let mut from_ms = Vec::new();
+        store.for_each_item(|key, state| from_ms.extend(view.id(key).zip(state.hidden_from())))?;
+        from_ms.sort_unstable();
+        let ids = hidden_at(&from_ms, now_ms);
+        let list = Kept { items_generation, added, from_ms, made_ms: now_ms, ids: Arc::clone(&ids) };
         kept.insert(view.generation, list);
         while kept.len() > MOST_BUNDLES {
             kept.pop_first();
         }
         Ok(ids)
     }
+}
+
+/// Ids of the items hidden at a time, ascending.
+fn hidden_at(from_ms: &[(u32, i64)], now_ms: i64) -> Arc<[u32]> {
+    from_ms.iter().filter(|(_, from_ms)| *from_ms <= now_ms).map(|(id, _)| *id).collect()
 }

@@ -77,6 +77,15 @@ impl Kept {
         id
     }
 
+    /// Whether the newest entries are those of `keys`, as far as both reach back.
+    pub(crate) fn ends_with<'a>(
+        &self,
+        id: impl Fn(&str) -> Option<u32>,
+        keys: impl DoubleEndedIterator<Item = &'a str>,
+    ) -> bool {
+        self.ids.iter().rev().zip(keys.rev()).all(|(&kept, key)| id(key).unwrap_or(PAD) == kept)
+    }
+
     /// Known ids of the kept history, ascending.
     pub(crate) fn seen(&self) -> &[u32] {
         &self.seen

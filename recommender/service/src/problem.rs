@@ -191,7 +191,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         match error {
             StoreError::Invalid { .. } => Problem::bad_request(error.to_string()),
-            StoreError::Unreachable { .. } => {
+            error if error.passes() => {
                 tracing::error!(%error, "user state cannot be read or written");
                 Problem::overloaded("user state is not available", STORE_RETRY)
             }

@@ -120,16 +120,19 @@ impl UserEntry {
         most: usize,
     ) -> Result<Option<(UserEntry, usize)>, Problem> {
         let Some(revision) = self.revision else { return Ok(None) };
-        let new = newest.revision.events.saturating_sub(revision.events) as usize;
-        let follows = revision.created == newest.revision.created && revision.events >= newest.reordered_at;
-        if !follows || new > newest.entries.len() {
+        // A store on a server may come back without its last events, and then get others.
+        let Some(new) = newest.revision.events.checked_sub(revision.events) else { return Ok(None) };
+        let Some(before) = newest.entries.len().checked_sub(new as usize) else { return Ok(None) };
+        let (before, new) = newest.entries.split_at(before);
+        let same = self.kept.ends_with(|key| view.id(key), before.iter().map(|entry| entry.item_id.as_str()));
+        if revision.created != newest.revision.created || revision.events < newest.reordered_at || !same {
             return Ok(None);
         }
         let mut entry = self.clone();
         entry.revision = Some(newest.revision);
         entry.version = version_of(&entry.revision);
-        let mut known = Vec::with_capacity(new);
-        for added in &newest.entries[newest.entries.len() - new..] {
+        let mut known = Vec::with_capacity(new.len());
+        for added in new {
             known.extend(entry.kept.push(|key| view.id(key), &added.item_id, most));
         }
         // The window moved: its state is another one.

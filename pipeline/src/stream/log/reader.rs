@@ -210,7 +210,8 @@ pub struct LogSource {
     name: String,
     /// Offset after the last message that was there at the start.
     end: u64,
-    began: u64,
+    /// Offset of the first message that it reads.
+    from: u64,
     given: u64,
     tail: Tail,
     /// Offset after the last message as of the last look.
@@ -240,7 +241,7 @@ impl LogSource {
             reader: LogReader::open(dir, from)?,
             name,
             end,
-            began: from,
+            from,
             given: from,
             tail,
             reaches: end,
@@ -286,7 +287,7 @@ impl Source for LogSource {
     }
 
     fn began(&self) -> BTreeMap<u32, u64> {
-        self.began.checked_sub(1).map(|position| (0, position)).into_iter().collect()
+        self.from.checked_sub(1).map(|position| (0, position)).into_iter().collect()
     }
 
     fn poll(&mut self, batch: &mut Vec<Message>, most: usize, wait: Duration) -> Result<(), StreamError> {

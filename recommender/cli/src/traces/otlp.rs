@@ -33,11 +33,19 @@ pub(crate) fn start() -> anyhow::Result<Option<Arc<Traces>>> {
         return Ok(None);
     }
     let ratio = sampler(set("OTEL_TRACES_SAMPLER").as_deref(), set("OTEL_TRACES_SAMPLER_ARG").as_deref())?;
+    // This build has no TLS: every export would fail without a word.
+    let endpoints = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+    let named = endpoints.iter().find_map(|name| Some((name, set(name)?)));
+    if let Some((name, url)) = named.filter(|(_, url)| !url.starts_with("http://")) {
+        return Err(bad_input(format!("{name}={url:?} is not http://; name a collector beside this service")));
+    }
     let exporter = SpanExporter::builder().build().context("OTEL_EXPORTER_OTLP_ENDPOINT")?;
     let mut processor = BatchSpanProcessor::builder(exporter).build();
-    // `OTEL_SERVICE_NAME` wins over the name given here.
-    let named = set("OTEL_SERVICE_NAME").unwrap_or_else(|| "recommender".to_owned());
-    processor.set_resource(&Resource::builder().with_service_name(named).build());
+    let named = set("OTEL_SERVICE_NAME").is_some()
+        || set("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|attributes| attributes.contains("service.name="));
+    let resource = Resource::builder();
+    let resource = if named { resource } else { resource.with_service_name("recommender") };
+    processor.set_resource(&resource.build());
     let version = env!("CARGO_PKG_VERSION");
     let scope = InstrumentationScope::builder("recommender").with_version(version).build();
     Ok(Some(Arc::new(Traces { processor, ids: RandomIdGenerator::default(), scope, ratio })))

@@ -8,7 +8,7 @@ use actix_web::{HttpResponse, web};
 const PAGE: &str = include_str!("ui.html");
 /// Where the page finds out about pictures.
 const PICTURES: &str = "data-pictures=\"\"";
-/// The page runs its own inline script and talks to its own service only.
+/// The page runs its own inline script and talks to its own service only; pictures may come from one more host.
 const POLICY: &str =
     "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:";
 
