@@ -189,6 +189,32 @@ fn a_server_over_tls_is_believed_by_its_certificate() {
 }
 
 #[test]
+fn a_password_is_never_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = dir.path().join("table.parquet");
+    let check = |url: &str, part: &str| {
+        let done = run(["export-interactions", "--store", url, "--output", text(&table)]);
+        assert_eq!(done.code, Some(2), "{}", done.stderr);
+        assert!(done.stderr.contains(part) && !done.stderr.contains("secret"), "{}", done.stderr);
+    };
+    check("redis://:secret@db?nmae=shop", "nmae");
+    check("Redis://:secret@db", "no scheme");
+    check("redis://:sec?secret@db", "%3F");
+    let help = command().args(["serve", "--help"]).env("RECOMMENDER_STATE", "redis://:secret@db").output().unwrap();
+    assert!(!String::from_utf8(help.stdout).unwrap().contains("secret"));
+}
+
+#[test]
+fn an_export_of_a_mistyped_name_is_refused() {
+    let Some(server) = RedisServer::start(&[]) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let table = dir.path().join("table.parquet");
+    let done = run(["export-interactions", "--store", &server.url("typo"), "--output", text(&table)]);
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    assert!(done.stderr.contains("name=typo holds no users") && !table.exists(), "{}", done.stderr);
+}
+
+#[test]
 fn a_server_that_is_not_there_is_named() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let dir = tempfile::tempdir().unwrap();
