@@ -194,22 +194,23 @@ mod tests {
         assert_eq!(kept.seen(), [1, 2, 3]);
     }
 
-    proptest! {
-        #[test]
+    #[test]
     fn an_entry_follows_only_on_its_own_history() {
-        let id = |key: &str| key.strip_prefix('i').and_then(|number| number.parse().ok());
-        let kept = Kept::of(id, ["i1", "odd", "i3"].into_iter(), 3);
-        let check = |keys: &[&str], expect: bool| assert_eq!(kept.ends_with(id, keys.iter().copied()), expect, "{keys:?}");
+        let kept = Kept::of(id, ["1", "odd", "3"].into_iter(), 3);
+        let check = |keys: &[&str], expect: bool| {
+            assert_eq!(kept.ends_with(id, keys.iter().copied()), expect, "{keys:?}");
+        };
         check(&[], true);
-        check(&["i3"], true);
-        check(&["odd", "i3"], true);
-        check(&["i9", "i1", "odd", "i3"], true);
-        check(&["i2"], false);
-        check(&["i2", "i3"], false);
-        check(&["i3", "odd"], false);
+        check(&["3"], true);
+        check(&["odd", "3"], true);
+        check(&["9", "1", "odd", "3"], true);
+        check(&["2"], false);
+        check(&["2", "3"], false);
+        check(&["3", "odd"], false);
     }
 
-    #[test]
+    proptest! {
+        #[test]
         fn carried_on_or_read_anew_it_is_the_same(
             keys in prop::collection::vec(1_u32..13, 0..60),
             cut in 0.0_f64..1.0,
