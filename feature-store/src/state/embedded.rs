@@ -1,7 +1,7 @@
 //! The database in a folder (fjall): durable when a commit returns, safe after a crash at any moment, one process
 //! at a time. A commit is a batch of the database, synced.
 
-use super::tables::{Bytes, Commit, Flow, Reads, Series, Table, Tables};
+use super::tables::{Bytes, Commit, EachRow, Flow, Reads, Series, Table, Tables};
 use super::{FORMAT, WAY_OUT};
 use crate::{StagedDir, StoreError};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot};
@@ -126,12 +126,7 @@ impl Tables for Embedded {
         Box::new(Moment { of: self, snapshot: self.database.snapshot() })
     }
 
-    fn each_row(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    fn each_row(&self, table: Table, prefix: &[u8], each: &mut EachRow<'_>) -> Result<(), StoreError> {
         for row in self.table(table).prefix(prefix) {
             let (key, value) = row.into_inner().map_err(|error| self.failure(&error))?;
             each(&key, &value)?;

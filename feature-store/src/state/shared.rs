@@ -13,7 +13,7 @@
 //! server that did not answer in time is left alone for [`PAUSE`], so that not every thread waits for it.
 
 use super::location::StateServer;
-use super::tables::{Bytes, Commit, Flow, Reads, Series, Table, Tables};
+use super::tables::{Bytes, Commit, EachRow, Flow, Reads, Series, Table, Tables};
 use super::{FORMAT, WAY_OUT};
 use crate::StoreError;
 use redis::{Connection, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind};
@@ -64,6 +64,9 @@ for _ = 1, tonumber(take()) do
 end
 return redis.call('HINCRBY', KEYS[#KEYS], 'items', take())
 ";
+
+/// Keys and values as the server gives them.
+type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 
 pub(super) struct Shared {
     client: redis::Client,
@@ -157,12 +160,12 @@ impl Shared {
 
     /// Calls `each` with the parts of a table as the server gives them: in no order, a row more than once if the
     /// table grows meanwhile.
-    fn parts(&self, table: Table, mut each: impl FnMut(Vec<(Vec<u8>, Vec<u8>)>)) -> Result<(), StoreError> {
+    fn parts(&self, table: Table, mut each: impl FnMut(Rows)) -> Result<(), StoreError> {
         let mut cursor = 0_u64;
         loop {
             let mut command = redis::cmd("HSCAN");
             command.arg(self.key(table)).arg(cursor).arg("COUNT").arg(PART);
-            let (next, rows): (u64, Vec<(Vec<u8>, Vec<u8>)>) = self.ask(&command)?;
+            let (next, rows): (u64, Rows) = self.ask(&command)?;
             each(rows);
             cursor = next;
             if cursor == 0 {
@@ -232,12 +235,7 @@ impl Tables for Shared {
         Box::new(Now(self))
     }
 
-    fn each_row(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    fn each_row(&self, table: Table, prefix: &[u8], each: &mut EachRow<'_>) -> Result<(), StoreError> {
         let mut found = BTreeMap::new();
         self.parts(table, |rows| found.extend(rows.into_iter().filter(|(key, _)| key.starts_with(prefix))))?;
         found.iter().try_for_each(|(key, value)| each(key, value))

@@ -114,6 +114,9 @@ pub(super) trait Reads {
     fn of_one_moment(&self) -> bool;
 }
 
+/// Takes key and value of a row.
+pub(super) type EachRow<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError> + 'a;
+
 /// Whether to go on.
 pub(super) type Flow = std::ops::ControlFlow<()>;
 
@@ -123,12 +126,7 @@ pub(super) trait Tables: Reads + Send + Sync {
     fn moment(&self) -> Box<dyn Reads + '_>;
 
     /// Calls `each` with the rows whose keys begin with `prefix`, in order.
-    fn each_row(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError>;
+    fn each_row(&self, table: Table, prefix: &[u8], each: &mut EachRow<'_>) -> Result<(), StoreError>;
 
     /// Keeps other writers out, where the database needs that; else commits can be refused.
     fn alone(&self) -> Option<MutexGuard<'_, ()>>;

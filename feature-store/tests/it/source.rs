@@ -126,7 +126,7 @@ fn any_replay_ends_in_the_state_of_one_pass() {
     on_each(|fresh| {
         let events = prop::collection::vec((0_u8..4, 0_i64..50, 0_u8..20), 1..120);
         let cuts = prop::collection::vec((0_usize..120, 1_usize..40), 1..12);
-        let law = |(events, cuts): (Vec<(u8, i64, u8)>, Vec<(usize, usize)>)| {
+        let law = |(events, cuts): (Vec<Sketch>, Vec<(usize, usize)>)| {
             let records = records(&events);
             let (quiet, torn) = (open(&fresh(), 7), open(&fresh(), 7));
             quiet.apply("s", &records).unwrap();
@@ -147,9 +147,12 @@ fn any_replay_ends_in_the_state_of_one_pass() {
     });
 }
 
+/// User, time and kind of an event.
+type Sketch = (u8, i64, u8);
+
 /// Interactions and deletions of a few users, each in one of two partitions.
-fn records(events: &[(u8, i64, u8)]) -> Vec<SourceRecord> {
-    let one = |((user, time, kind), offset): (&(u8, i64, u8), u64)| {
+fn records(events: &[Sketch]) -> Vec<SourceRecord> {
+    let one = |((user, time, kind), offset): (&Sketch, u64)| {
         let name = format!("u{user}");
         let event = match kind {
             0 => StreamEvent::UserDelete { user_id: name, timestamp_ms: *time },
