@@ -43,18 +43,21 @@ fn collector() -> (u16, Receiver<(String, Value)>) {
     (port, receive)
 }
 
+/// A service that sends its spans to a port.
+fn serving(data: &Data, port: u16, variables: &[(&str, &str)]) -> Running {
+    data.trained(&data.built("snapshot"), "bundle");
+    let mut command = command();
+    command.args(["serve", "--config", text(&data.serve_config())]);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{port}")).envs(variables.iter().copied());
+    Running::start(&mut command)
+}
+
 #[test]
 fn spans_of_sampled_requests_reach_the_collector() {
     let (port, posts) = collector();
     let data = Data::new();
-    data.trained(&data.built("snapshot"), "bundle");
-    let mut service = Running::start(
-        command()
-            .args(["serve", "--config", text(&data.serve_config())])
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{port}"))
-            .env("OTEL_TRACES_SAMPLER", "parentbased_always_off")
-            .env("OTEL_SERVICE_NAME", "shop"),
-    );
+    let variables = [("OTEL_TRACES_SAMPLER", "parentbased_always_off"), ("OTEL_SERVICE_NAME", "shop")];
+    let mut service = serving(&data, port, &variables);
     let base = service.base_url(LIMIT);
     for flags in ["00", "01"] {
         ureq::post(format!("{base}/v1/recommend"))
@@ -85,13 +88,7 @@ fn spans_of_sampled_requests_reach_the_collector() {
 fn a_collector_that_is_away_costs_nothing_but_spans() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let data = Data::new();
-    data.trained(&data.built("snapshot"), "bundle");
-    let mut service = Running::start(
-        command()
-            .args(["serve", "--config", text(&data.serve_config())])
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{port}"))
-            .env("OTEL_BSP_SCHEDULE_DELAY", "10"),
-    );
+    let mut service = serving(&data, port, &[("OTEL_BSP_SCHEDULE_DELAY", "10")]);
     let base = service.base_url(LIMIT);
     for _ in 0..50 {
         ureq::get(format!("{base}/livez")).call().unwrap();
