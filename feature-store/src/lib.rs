@@ -35,8 +35,8 @@ pub use snapshot::{
 };
 pub use staging::StagedDir;
 pub use state::{
-    AddedItem, Applied, BatchOutcome, HiddenState, HistoryEntry, ItemState, MAX_HIDDEN_BYTES, NewItem, NewestEntries,
-    Origin, Revision, SourceRecord, StateLocation, StateServer, UserRecord, UserStateStore,
+    AddedItem, Applied, BatchOutcome, HistoryEntry, ItemState, NewItem, NewestEntries, Origin, Revision, SourceRecord,
+    StateLocation, StateServer, UserRecord, UserStateStore,
 };
 pub use tables::{read_items, write_items};
 pub use vocabulary::{Item, Vocabulary};

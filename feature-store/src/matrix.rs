@@ -100,7 +100,8 @@ impl FeatureMatrix {
 /// Writes a matrix: `values` is row-major `[mask.len(), dim]`.
 ///
 /// # Errors
-/// Lengths that do not match, or a value that is not finite: the message names row and column.
+/// Lengths that do not match, or a value that is not finite or too large for `dtype`: the message names row
+/// and column.
 pub fn write_matrix(
     path: &Path,
     values: &[f32],
@@ -114,17 +115,18 @@ pub fn write_matrix(
             format!("{} values do not make {} rows of {dim} for {}", values.len(), mask.len(), path.display()),
         ));
     }
-    if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-        return Err(StoreError::invalid(
-            "features",
-            format!(
-                "row {} column {} of {} is {}; features must be finite",
-                at / dim,
-                at % dim,
-                path.display(),
-                values[at]
-            ),
-        ));
+    // As they come back from disk: f16 ends at 65,504, and what is larger would be infinite there.
+    let stored = |value: f32| match dtype {
+        FeatureDtype::F16 => half::f16::from_f32(value).to_f32(),
+        FeatureDtype::F32 => value,
+    };
+    if let Some(at) = values.iter().position(|value| !stored(*value).is_finite()) {
+        let rule = match values[at].is_finite() {
+            true => "the dtype f16 holds at most 65504; use the dtype f32 or scale the features",
+            false => "features must be finite",
+        };
+        let (row, column, value, file) = (at / dim, at % dim, values[at], path.display());
+        return Err(StoreError::invalid("features", format!("row {row} column {column} of {file} is {value}; {rule}")));
     }
     let (kind, bytes): (Dtype, Vec<u8>) = match dtype {
         FeatureDtype::F16 => (Dtype::F16, values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect()),

@@ -13,7 +13,6 @@
 mod codec;
 mod contents;
 mod embedded;
-mod hidden;
 mod history;
 mod items;
 mod location;
@@ -25,7 +24,6 @@ mod users;
 mod write;
 
 pub use contents::{AddedItem, NewItem};
-pub use hidden::{HiddenState, MAX_HIDDEN_BYTES};
 pub use items::ItemState;
 pub use location::{StateLocation, StateServer};
 pub use record::Origin;

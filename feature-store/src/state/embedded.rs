@@ -147,8 +147,7 @@ impl Tables for Embedded {
         if commit.is_empty() {
             return Ok(true);
         }
-        let durability = if commit.fleeting { PersistMode::Buffer } else { PersistMode::SyncData };
-        let mut batch = self.database.batch().durability(Some(durability));
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
         for (table, key, value) in commit.write {
             match value {
                 Some(value) => batch.insert(self.table(table), key, value),

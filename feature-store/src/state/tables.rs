@@ -17,8 +17,6 @@ pub(super) enum Table {
     Heads,
     /// User and number -> older history (`record.rs`).
     Blocks,
-    /// User key -> a model's state (`hidden.rs`).
-    Hidden,
     /// Item key -> what was said about it (`items.rs`).
     Items,
     /// Item key -> numbers of its changes (`contents.rs`).
@@ -31,14 +29,13 @@ pub(super) enum Table {
 
 impl Table {
     /// In the order of their numbers, which `as usize` gives.
-    pub(super) const ALL: [Table; 7] =
-        [Table::Heads, Table::Blocks, Table::Hidden, Table::Items, Table::Added, Table::Contents, Table::Positions];
+    pub(super) const ALL: [Table; 6] =
+        [Table::Heads, Table::Blocks, Table::Items, Table::Added, Table::Contents, Table::Positions];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Table::Heads => "heads",
             Table::Blocks => "blocks",
-            Table::Hidden => "hidden",
             Table::Items => "items",
             Table::Added => "added",
             Table::Contents => "contents",
@@ -82,8 +79,6 @@ pub(super) struct Commit {
     pub(super) users_more: i64,
     /// Whether any item changed.
     pub(super) items_changed: bool,
-    /// Whether it may be lost in a crash; a server keeps it like everything else.
-    pub(super) fleeting: bool,
 }
 
 impl Commit {
@@ -135,7 +130,7 @@ pub(super) trait Tables: Reads + Send + Sync {
     /// that on, changes of contents from one past it.
     fn take(&self, series: Series, count: u64) -> Result<u64, StoreError>;
 
-    /// Makes a change, durable when this returns unless it is fleeting; false if what it read has changed.
+    /// Makes a change, durable when this returns; false if what it read has changed.
     fn commit(&self, commit: Commit) -> Result<bool, StoreError>;
 
     /// Users with a head.

@@ -1,6 +1,5 @@
 //! Reading users: one history, one whole record, or all of them in turn.
 
-use super::hidden::HiddenState;
 use super::record::{Head, Origin, decode_block};
 use super::tables::{Flow, Reads, Table};
 use super::{ATTEMPTS, HistoryEntry, Inner, UserStateStore};
@@ -22,13 +21,11 @@ pub struct UserRecord {
     pub history: Vec<HistoryEntry>,
     /// The history's revision.
     pub revision: Revision,
-    /// `revision.events` of the last event that did not go to the end of the history. A hidden state
-    /// not older than that is brought up to date by one step for each entry added since.
+    /// `revision.events` of the last event that did not go to the end of the history. What a model
+    /// made of a revision not older than that is brought up to date by one step for each entry added since.
     pub reordered_at: u64,
     /// The last event that came from a source with offsets.
     pub applied: Option<Origin>,
-    /// A hidden state, which may be another Bundle's or an older revision's.
-    pub hidden: Option<HiddenState>,
 }
 
 /// The newest part of a user's history: what an event touches, so reading it costs the same at a history of
@@ -81,13 +78,10 @@ impl UserStateStore {
         let inner = &self.inner;
         let moment = inner.tables.moment();
         let Some((head, history)) = inner.read_user(&*moment, user_id)? else { return Ok(None) };
-        // It names the revision that it stands for, so it need not be of the same moment.
-        let hidden = moment.get(Table::Hidden, user_id.as_bytes())?;
         Ok(Some(UserRecord {
             history,
             revision: head.revision(),
             reordered_at: head.reordered_at,
-            hidden: hidden.and_then(|bytes| HiddenState::decode(&bytes)),
             applied: head.applied,
         }))
     }

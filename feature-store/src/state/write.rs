@@ -3,10 +3,9 @@
 //! have changed what was read, the transaction runs anew ([`super::Inner::transact`]).
 
 use super::contents::{self, Stored};
-use super::hidden::HiddenState;
 use super::history::Pending;
 use super::items::{ItemState, encode as encode_item};
-use super::record::{Head, Origin, encode_block};
+use super::record::{Origin, encode_block};
 use super::tables::{Bytes, Commit, Series, Table};
 use super::users::block_key;
 use super::{ATTEMPTS, Inner, positions};
@@ -62,8 +61,6 @@ pub(super) struct Writer<'a> {
     contents: BTreeMap<String, Option<Stored>>,
     /// Source, and for each of its partitions the position that this transaction reaches.
     reached: Option<(String, BTreeMap<u32, Option<u64>>)>,
-    /// A hidden state to keep; it is all that its transaction writes.
-    hidden: Option<(String, Vec<u8>)>,
     done: BatchOutcome,
 }
 
@@ -85,7 +82,6 @@ impl Inner {
                 items: BTreeMap::new(),
                 contents: BTreeMap::new(),
                 reached: None,
-                hidden: None,
                 done: BatchOutcome::default(),
             };
             let given = match gather(&mut writer) {
@@ -236,14 +232,6 @@ impl Writer<'_> {
         Ok(self.user(user)?.forget())
     }
 
-    /// Keeps a hidden state if the user's history is still at its revision; true if it is.
-    pub(super) fn hidden(&mut self, user: &str, state: &HiddenState) -> Result<bool, StoreError> {
-        let current = self.user(user)?.head.as_ref().map(Head::revision);
-        let fits = current == Some(state.revision);
-        self.hidden = fits.then(|| (user.to_owned(), state.encode()));
-        Ok(fits)
-    }
-
     /// What was said about an item before this transaction.
     pub(super) fn stored_item(&mut self, item: &str) -> Result<Option<ItemState>, StoreError> {
         let bytes = self.get(Table::Items, item.as_bytes())?;
@@ -316,10 +304,6 @@ impl Writer<'_> {
             commit.put(Table::Items, item.as_str(), encode_item(&state));
         }
         self.put_contents(&mut commit)?;
-        if let Some((user, state)) = self.hidden.take() {
-            commit.fleeting = commit.is_empty();
-            commit.put(Table::Hidden, user.as_str(), state);
-        }
         commit.read.extend(self.read.into_iter().flatten().map(|((table, key), value)| (table, key, value)));
         Ok(commit)
     }
@@ -353,9 +337,6 @@ fn put_user(inner: &Inner, commit: &mut Commit, user: &str, mut pending: Pending
             Some(entries) => commit.put(Table::Blocks, block_key(user, *number), encode_block(entries)),
             None => commit.remove(Table::Blocks, block_key(user, *number)),
         }
-    }
-    if pending.forgotten {
-        commit.remove(Table::Hidden, user);
     }
     match &mut pending.head {
         Some(head) => {

@@ -118,6 +118,8 @@ fn contents_that_do_not_fit_are_refused_and_the_old_snapshot_stays() {
     check(&|c| c.features[0].mask.truncate(2), "2 rows for 2 items and PAD");
     check(&|c| c.features[0].values[0] = 1.0, "row 0 of text is PAD");
     check(&|c| c.features[0].values[2] = f32::NAN, "row 1 column 0");
+    check(&|c| c.features[0].values[3] = 70_000.0, "row 1 column 1");
+    check(&|c| c.features[0].values[3] = 70_000.0, "is 70000; the dtype f16 holds at most 65504; use the dtype f32");
     check(&|c| c.features[0].name = "../x".into(), "../x");
     check(&|c| c.features[1].name = "text".into(), "given twice");
 }

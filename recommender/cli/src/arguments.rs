@@ -66,6 +66,8 @@ ENVIRONMENT
   RECOMMENDER_BIND    as serve --bind
   RECOMMENDER_BUNDLE  as serve --bundle
   RECOMMENDER_STATE   as serve --state
+  RECOMMENDER_TIERS_FILE
+                      as serve --tiers-file
   OTEL_EXPORTER_OTLP_ENDPOINT
                       a collector that serve sends traces to, where it was built with the feature otlp
 ";
@@ -235,6 +237,9 @@ pub(crate) struct ServeArgs {
     /// redis://127.0.0.1:6379?name=shop.
     #[arg(long, value_name = "DIR|URL", env = "RECOMMENDER_STATE", hide_env_values = true)]
     pub(crate) state: Option<String>,
+    /// File that keeps live changes of the tiers, in place of the config's: each service has its own.
+    #[arg(long, value_name = "FILE", env = "RECOMMENDER_TIERS_FILE")]
+    pub(crate) tiers_file: Option<PathBuf>,
     /// Stream config (TOML): apply its topic or log to the service's user state while serving. Its
     /// [state] is not read.
     #[arg(long, value_name = "FILE")]

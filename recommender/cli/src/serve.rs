@@ -6,11 +6,10 @@ use crate::failure::bad_input;
 use crate::interrupt::Interrupt;
 use crate::output::say;
 use crate::streamed::RunningStream;
-use crate::traces::Traces;
 use anyhow::Context as _;
 use feature_store::UserStateStore;
 use fmrlrec::Bundle;
-use service::{EventStream, ServiceConfig, SpanSink, Surroundings};
+use service::{ServiceConfig, SpanSink, Surroundings};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,20 +31,27 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     // The consumer shares the store, so what it applies moves the next recommendation.
     let stream = stream.map(|stream| RunningStream::start(stream, store.clone())).transpose()?;
     let interrupt = Interrupt::install(PROMISE)?;
-    say(&format!(
+    let line = format!(
         "listening on {}://{} with bundle {} at dims {:?}",
         if config.tls.is_some() { "https" } else { "http" },
         listener.local_addr().context("reading the bound address")?,
         bundle.id(),
         bundle.dims(),
-    ))?;
-    let events = stream.as_ref().map(RunningStream::events);
-    serve_with(listener, config, bundle, store, (events, traces), &interrupt)?;
+    );
+    // Whoever closed our output is served all the same.
+    let ready = Box::new(move || drop(say(&line)));
+    let stream_events = stream.as_ref().map(RunningStream::events);
+    let spans = traces.clone().map(|traces| traces as Arc<dyn SpanSink>);
+    let surroundings = Surroundings { clock: service::system_clock(), stream: stream_events, spans, ready };
+    serve_in(listener, config, bundle, store, surroundings, &interrupt)?;
+    if let Some(traces) = traces {
+        traces.stop();
+    }
     // Only now: requests under way may wait for their events to be applied.
     stream.map_or(Ok(()), RunningStream::stop)
 }
 
-/// Serves until the user asks to stop and the requests under way are answered.
+/// Serves until the user asks to stop and the requests under way are answered; no stream, no traces.
 pub(crate) fn serve(
     listener: TcpListener,
     config: ServiceConfig,
@@ -53,26 +59,21 @@ pub(crate) fn serve(
     store: UserStateStore,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
-    serve_with(listener, config, bundle, store, (None, crate::traces::start()?), interrupt)
+    let clock = service::system_clock();
+    let surroundings = Surroundings { clock, stream: None, spans: None, ready: Box::new(|| ()) };
+    serve_in(listener, config, bundle, store, surroundings, interrupt)
 }
 
-fn serve_with(
+fn serve_in(
     listener: TcpListener,
     config: ServiceConfig,
     bundle: Bundle,
     store: UserStateStore,
-    (stream, traces): (Option<Arc<dyn EventStream>>, Option<Arc<Traces>>),
+    surroundings: Surroundings,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
-    let shutdown = interrupt.clone().wait();
-    let spans = traces.clone().map(|traces| traces as Arc<dyn SpanSink>);
-    let surroundings = Surroundings { clock: service::system_clock(), stream, spans };
-    let running = service::run_in(listener, config, bundle, store, surroundings, shutdown);
-    let ended = actix_web::rt::System::new().block_on(running);
-    if let Some(traces) = traces {
-        traces.stop();
-    }
-    Ok(ended?)
+    let running = service::run_in(listener, config, bundle, store, surroundings, interrupt.clone().wait());
+    Ok(actix_web::rt::System::new().block_on(running)?)
 }
 
 /// Takes the port, or says who could have it and what to do.
@@ -122,6 +123,9 @@ fn read_config(args: &ServeArgs) -> anyhow::Result<ServiceConfig> {
     }
     if let Some(state) = &args.state {
         config.state.path = state.parse()?;
+    }
+    if let Some(tiers_file) = &args.tiers_file {
+        config.tiers_file = tiers_file.clone();
     }
     if let Some(bind) = args.bind {
         config.bind = bind.to_string();

@@ -10,7 +10,7 @@
 mod otlp;
 
 #[cfg(feature = "otlp")]
-pub(crate) use otlp::{Traces, start};
+pub(crate) use otlp::start;
 
 /// A variable that is set to something.
 fn set(name: &str) -> Option<String> {
@@ -60,4 +60,4 @@ mod absent {
 }
 
 #[cfg(not(feature = "otlp"))]
-pub(crate) use absent::{Traces, start};
+pub(crate) use absent::start;

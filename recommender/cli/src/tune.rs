@@ -68,15 +68,20 @@ fn line(tuned: &Tuned) -> String {
             format!("funnel {} -> {}", stages.collect::<Vec<_>>().join(" -> "), tuned.dim)
         }
         Plan::Ivf { index, probe } => {
-            format!("{} of {} cells at dim {}, shortlist {}", probe.cells, index.cells, index.scan_dim, probe.shortlist)
+            let (of, at, scan) = (index.cells, index.cell_dim, index.scan_dim);
+            format!("{} of {of} cells at dim {at} scanned at dim {scan}, shortlist {}", probe.cells, probe.shortlist)
         }
     };
     let share = tuned.cost_bytes as f64 / tuned.exact_bytes.max(1) as f64;
+    let (found, asked) = (tuned.held_out_recall, tuned.config.recall);
+    let below = match found < asked {
+        true => format!(", below the {asked} asked for: tune with more --queries, or for a higher --recall"),
+        false => String::new(),
+    };
     format!(
-        "dim {}: {plan}; recall@{} {:.4} on {} queries that did not choose it; reads {:.1}% of an exact search",
+        "dim {}: {plan}; recall@{} {found:.4} on {} queries that did not choose it{below}; reads {:.1}% of an exact search",
         tuned.dim,
         tuned.config.k,
-        tuned.held_out_recall,
         tuned.held_out_queries,
         100.0 * share
     )

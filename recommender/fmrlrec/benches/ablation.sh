@@ -4,9 +4,9 @@
 #
 #   recommender/fmrlrec/benches/ablation.sh [EPOCHS=6] [SEED=7] [ROW...]
 #
-# Needs ../shared/data/amazon-2014. Snapshot and Bundles go to runs; what is there is not made again, and
-# an interrupted training goes on from its checkpoint. Two trainings run side by side, one thread each; one
-# takes about 7 minutes of a core.
+# Needs ../shared/data/amazon-2014. Snapshot and Bundles go to runs, Bundles under the SHA-256 of their
+# configurations; what is there is not made again, and an interrupted training goes on from its checkpoint. Two
+# trainings run side by side, one thread each; one takes about 7 minutes of a core.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 epochs="${1:-6}" seed="${2:-7}"
@@ -16,17 +16,21 @@ snapshot=runs/amazon/beauty-snapshot out="runs/ablation/$epochs-epochs-seed-$see
 mkdir -p "$out"
 [[ -f "$snapshot/manifest.json" ]] || "$program" build --config pipeline/configs/amazon-beauty.toml --output "$snapshot"
 
+# bundle NAME: where the Bundle of its configuration lies.
+bundle() { echo "$out/$1-$(sha256sum "$out/$1.toml" | cut -c1-8)"; }
+
 # train NAME SED...: a run whose configuration is the committed one changed by sed.
 train() {
-    local name="$1" config="$out/$1.toml" resume=()
+    local name="$1" config="$out/$1.toml" resume=() output
     shift
     sed -e "s/^epochs = .*/epochs = $epochs/; s/^seed = .*/seed = $seed/" \
         -e 's/^nesting_dims = .*/nesting_dims = [16, 64, 128]/' \
         -e 's/^dim_weights = .*/dim_weights = [1.0, 1.0, 1.0]/' "$@" \
         recommender/fmrlrec/configs/amazon-beauty.toml >"$config"
-    [[ ! -f "$out/$name/bundle.json" ]] || return 0
-    [[ ! -f "$out/$name.checkpoint.safetensors" ]] || resume=(--resume)
-    RAYON_NUM_THREADS=1 "$program" train --config "$config" --snapshot "$snapshot" --output "$out/$name" \
+    output="$(bundle "$name")"
+    [[ ! -f "$output/bundle.json" ]] || return 0
+    [[ ! -f "$output.checkpoint.safetensors" ]] || resume=(--resume)
+    RAYON_NUM_THREADS=1 "$program" train --config "$config" --snapshot "$snapshot" --output "$output" \
         "${resume[@]}" >"$out/$name.log" 2>&1 || { tail -n 3 "$out/$name.log" >&2; return 1; }
 }
 # alone DIM: a model of this one dim.
@@ -54,7 +58,9 @@ names=("${@:3}")
 [[ ${#names[@]} -gt 0 ]] || names=(committed alone-64 no-vector-norm principal-start neither no-item-embedding alone-16
     small-dims-weigh-more dropout-0.5 distillation-0.3 normal-start exit-after-block-1)
 # Through xargs, so that Ctrl-C reaches both trainings; each then leaves a checkpoint.
-export -f train alone run
+export -f bundle train alone run
 export out snapshot program epochs seed
 printf '%s\n' "${names[@]}" | xargs -P 2 -I {} bash -euo pipefail -c 'run {}'
-python3 recommender/fmrlrec/benches/ablation_table.py "$out" "${names[@]}"
+rows=()
+for name in "${names[@]}"; do rows+=("$name=$(bundle "$name")"); done
+python3 recommender/fmrlrec/benches/ablation_table.py "${rows[@]}"

@@ -1,13 +1,15 @@
-"""The table of ablation.sh: NDCG@10 and Recall@10 of each run at each dim, exits after earlier blocks too."""
+"""The table of ablation.sh: NDCG@10 and Recall@10 of each run at each dim, exits after earlier blocks too.
+
+usage: ablation_table.py NAME=BUNDLE...
+"""
 
 import json
 import pathlib
 import sys
 
-folder, names = pathlib.Path(sys.argv[1]), sys.argv[2:]
 rows = []
-for name in names:
-    report = json.loads((folder / name / "report.json").read_text())
+for name, folder in (argument.split("=", 1) for argument in sys.argv[1:]):
+    report = json.loads(pathlib.Path(folder, "report.json").read_text())
     rows.append((name, report["dims"]))
     rows.extend((f"{name}: at the exit of block {exit['depth']}", exit["dims"]) for exit in report["exits"])
 dims = sorted({quality["dim"] for _, qualities in rows for quality in qualities})

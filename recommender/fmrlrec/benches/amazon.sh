@@ -4,8 +4,10 @@
 #
 #   recommender/fmrlrec/benches/amazon.sh [NAME...]      NAME: beauty toys sports clothing; all by default
 #
-# Needs ../shared/data/amazon-2014. Snapshots and Bundles go to runs/amazon; what is there is not made
-# again, and an interrupted training goes on from its checkpoint. A set takes one to three hours on two cores.
+# Needs ../shared/data/amazon-2014. Snapshots and Bundles go to runs/amazon, a Bundle under the name of its set
+# and of its configuration's SHA-256: what is there is not made again, what was made of another configuration is
+# not taken for it, and an interrupted training goes on from its checkpoint. A set takes half an hour to two hours
+# on two cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 names=("$@")
@@ -14,14 +16,16 @@ out=runs/amazon
 program=target/release/recommender
 mkdir -p "$out"
 cargo build --release --quiet
+bundles=()
 for name in "${names[@]}"; do
-    snapshot="$out/$name-snapshot" bundle="$out/$name"
+    config="recommender/fmrlrec/configs/amazon-$name.toml"
+    snapshot="$out/$name-snapshot" bundle="$out/$name-$(sha256sum "$config" | cut -c1-8)"
+    bundles+=("$name=$bundle")
     [[ -f "$snapshot/manifest.json" ]] || "$program" build --config "pipeline/configs/amazon-$name.toml" --output "$snapshot"
     if [[ ! -f "$bundle/bundle.json" ]]; then
         resume=()
         [[ ! -f "$bundle.checkpoint.safetensors" ]] || resume=(--resume)
-        "$program" train --config "recommender/fmrlrec/configs/amazon-$name.toml" --snapshot "$snapshot" \
-            --output "$bundle" "${resume[@]}"
+        "$program" train --config "$config" --snapshot "$snapshot" --output "$bundle" "${resume[@]}"
     fi
 done
-python3 recommender/fmrlrec/benches/amazon_tables.py "${names[@]/#/$out/}"
+python3 recommender/fmrlrec/benches/amazon_tables.py "${bundles[@]}"

@@ -1,6 +1,6 @@
 """Prints published figures beside those of trained Bundles, and quality by dim, as Markdown.
 
-usage: amazon_tables.py BUNDLE...    (folders named after the data set)
+usage: amazon_tables.py NAME=BUNDLE...    (the data set's name, the folder)
 """
 
 import json
@@ -21,7 +21,8 @@ def row(*cells):
     print("| " + " | ".join(cells) + " |")
 
 
-reports = {pathlib.Path(folder).name: json.loads((pathlib.Path(folder) / "report.json").read_text()) for folder in sys.argv[1:]}
+bundles = dict(argument.split("=", 1) for argument in sys.argv[1:])
+reports = {name: json.loads(pathlib.Path(folder, "report.json").read_text()) for name, folder in bundles.items()}
 row("set", "model", "NDCG@5", "Recall@5", "NDCG@10", "Recall@10")
 row(*["---"] * 6)
 for name, report in reports.items():

@@ -4,7 +4,8 @@
 #
 #   recommender/fmrlrec/benches/depth.sh [EPOCHS=8]
 #
-# What is in runs/depth is not made again. Two trainings of a few minutes on two cores.
+# Bundles go to runs/depth under the SHA-256 of their configurations; what is there is not made again. Two
+# trainings of a few minutes on two cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 epochs="${1:-8}"
@@ -18,16 +19,18 @@ for name in plain exit; do
     sed -e "s/^epochs = .*/epochs = $epochs/" recommender/fmrlrec/configs/demo.toml >"$out/$name.toml"
 done
 sed -i '/^distillation = /a\\n[[objective.exits]]\ndepth = 1\ndim = 128\nweight = 0.5' "$out/exit.toml"
+declare -A bundles
 for name in plain exit; do
-    [[ -f "$out/$name/bundle.json" ]] ||
-        "$program" train --config "$out/$name.toml" --snapshot "$out/snapshot" --output "$out/$name" >&2
+    bundles[$name]="$out/$name-$(sha256sum "$out/$name.toml" | cut -c1-8)"
+    [[ -f "${bundles[$name]}/bundle.json" ]] ||
+        "$program" train --config "$out/$name.toml" --snapshot "$out/snapshot" --output "${bundles[$name]}" >&2
 done
-# evaluate LABEL BUNDLE [ARGUMENT...]
+# evaluate LABEL NAME [ARGUMENT...]
 evaluate() {
-    local label="$1" bundle="$2"
+    local label="$1" bundle="${bundles[$2]}"
     shift 2
     printf '\n%s\n' "$label"
-    "$program" evaluate --bundle "$out/$bundle" --snapshot "$out/snapshot" --output "$out/report" "$@"
+    "$program" evaluate --bundle "$bundle" --snapshot "$out/snapshot" --output "$out/report" "$@"
 }
 evaluate "trained without an exit" plain
 evaluate "trained without an exit, cut after block 1" plain --block-dims 128,0

@@ -5,7 +5,8 @@
 #
 #   recommender/fmrlrec/benches/training_cost.sh [TURNS=3] [STEPS=5]
 #
-# Needs Python 3 with venv; installs CPU PyTorch from PyPI into target/bench-python.
+# Needs Python 3 with venv; installs PyTorch from PyPI into target/bench-python. That may be a wheel for CUDA,
+# which brings gigabytes and runs on the CPU here all the same.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 turns="${1:-3}" steps="${2:-5}"

@@ -5,7 +5,8 @@
 #
 #   recommender/fmrlrec/benches/upgrade.sh [EPOCHS=14]
 #
-# What is in runs/upgrade is not made again. Three trainings of a few minutes on two cores.
+# Bundles go to runs/upgrade under the SHA-256 of their configurations; what is there is not made again. Three
+# trainings of a few minutes on two cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 epochs="${1:-14}"
@@ -15,28 +16,31 @@ out="runs/upgrade/$epochs-epochs"
 mkdir -p "$out"
 [[ -f "$out/snapshot/manifest.json" ]] ||
     "$program" build --config pipeline/sample/movielens-small/build.toml --output "$out/snapshot" >&2
+declare -A bundles
 # train NAME SEED COMPATIBILITY [ARGUMENT...]
 train() {
-    local name="$1" seed="$2" compatibility="$3"
+    local name="$1" seed="$2" compatibility="$3" config="$out/$1.toml"
     shift 3
-    [[ ! -f "$out/$name/bundle.json" ]] || return 0
-    sed -e "s/^epochs = .*/epochs = $epochs/; s/^seed = .*/seed = $seed/" recommender/fmrlrec/configs/demo.toml >"$out/$name.toml"
-    printf '%s' "$compatibility" >>"$out/$name.toml"
-    "$program" train --config "$out/$name.toml" --snapshot "$out/snapshot" --output "$out/$name" "$@" >&2
+    sed -e "s/^epochs = .*/epochs = $epochs/; s/^seed = .*/seed = $seed/" recommender/fmrlrec/configs/demo.toml >"$config"
+    printf '%s' "$compatibility" >>"$config"
+    bundles[$name]="$out/$name-$(sha256sum "$config" | cut -c1-8)"
+    [[ -f "${bundles[$name]}/bundle.json" ]] ||
+        "$program" train --config "$config" --snapshot "$out/snapshot" --output "${bundles[$name]}" "$@" >&2
 }
 train old 7 ''
 train new 8 ''
-train compatible 8 $'\n[compatibility]\nweight = 1.0\n' --compatible-with "$out/old"
+train compatible 8 $'\n[compatibility]\nweight = 1.0\n' --compatible-with "${bundles[old]}"
 for name in new compatible; do
-    "$program" evaluate --bundle "$out/$name" --snapshot "$out/snapshot" --against "$out/old" --output "$out/$name-old" >&2
+    "$program" evaluate --bundle "${bundles[$name]}" --snapshot "$out/snapshot" --against "${bundles[old]}" \
+        --output "$out/$name-old" >&2
 done
-python3 - "$out" <<'PYTHON'
+python3 - "${bundles[old]}" "${bundles[new]}" "$out/new-old" "${bundles[compatible]}" "$out/compatible-old" <<'PYTHON'
 import json, pathlib, sys
 
-folder = pathlib.Path(sys.argv[1])
-rows = [("old users, old items", "old"), ("new users, new items", "new"), ("new users, old items", "new-old"),
-        ("compatible users, their own items", "compatible"), ("compatible users, old items", "compatible-old")]
-reports = [(name, json.loads((folder / place / "report.json").read_text())["dims"]) for name, place in rows]
+rows = ["old users, old items", "new users, new items", "new users, old items", "compatible users, their own items",
+        "compatible users, old items"]
+reports = [(name, json.loads(pathlib.Path(folder, "report.json").read_text())["dims"])
+           for name, folder in zip(rows, sys.argv[1:])]
 print("| NDCG@10 | " + " | ".join(f"dim {quality['dim']}" for quality in reports[0][1]) + " |")
 print("|---" * (len(reports[0][1]) + 1) + "|")
 for name, dims in reports:

@@ -97,7 +97,9 @@ fn mean(split: &LeaveOneOut, bundle: &Bundle, dim: usize, from: impl Fn(&[u32]) 
             row.iter().zip(state.vector()).map(|(a, b)| a * b).sum()
         };
         let wanted = score(target);
-        let rank = (1..=bundle.items().len() as u32).filter(|id| *id != target && score(*id) >= wanted).count();
+        // Not below, so that a score that is no number never improves a rank.
+        let ahead = |id: &u32| *id != target && score(*id).partial_cmp(&wanted) != Some(std::cmp::Ordering::Less);
+        let rank = (1..=bundle.items().len() as u32).filter(ahead).count();
         users += 1.0;
         if rank < CUT {
             recall += 1.0;

@@ -2,6 +2,7 @@
 //! correction, `eps` outside the root; gradients clipped by global norm before. Burn's own AdamW
 //! has one decay for all parameters; norms, biases and the LRU's logs must have none.
 
+use crate::Divergence;
 use crate::ops::{Real, host_values};
 use crate::params::{ParamValues, Path};
 use burn::module::{AutodiffModule, ModuleMapper, ModuleVisitor, Param};
@@ -58,21 +59,27 @@ impl<T: Real> AdamW<T> {
 
     /// One step at `learning_rate`, which consumes the gradients; gives the module after it and the
     /// gradient norm before clipping.
+    ///
+    /// # Errors
+    /// The norm is not finite: no step is counted and the moments stay as they were.
     pub fn step<B: AutodiffBackend, M: AutodiffModule<B>>(
         &mut self,
         module: M,
         grads: GradientsParams,
         learning_rate: f64,
-    ) -> (M, f64) {
+    ) -> Result<(M, f64), Divergence> {
         let mut gather = Gather { grads, found: Vec::new() };
         module.visit(&mut gather);
         let squares = |grad: &Vec<T>| grad.iter().map(|g| g.into_f64().powi(2)).sum::<f64>();
         let norm = gather.found.iter().flatten().map(squares).sum::<f64>().sqrt();
+        if !norm.is_finite() {
+            return Err(Divergence::Gradient(norm));
+        }
         self.step += 1;
         let clip = (self.config.clip_norm / (norm + 1e-6)).min(1.0);
         let grads = gather.found.into_iter();
         let mut update = Update { optimizer: self, grads, learning_rate, clip, path: Path::default() };
-        (module.map(&mut update), norm)
+        Ok((module.map(&mut update), norm))
     }
 
     fn decays(&self, name: &str, rank: usize) -> bool {
@@ -153,5 +160,42 @@ impl<T: Real, B: AutodiffBackend> ModuleMapper<B> for Update<'_, T> {
             let data = TensorData::new(values, shape);
             Tensor::from_inner(Tensor::from_data(data, (&device, T::dtype()))).require_grad()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CpuTraining;
+    use crate::model::init::Init;
+    use crate::model::nested::NestedLinear;
+
+    /// Gradients of `scale` times the sum of a layer's outputs.
+    fn gradients(layer: &NestedLinear<CpuTraining>, scale: f32) -> GradientsParams {
+        let x = Tensor::<CpuTraining, 2>::ones([1, 2], &Default::default());
+        let loss = layer.forward(x).mul_scalar(scale).sum();
+        GradientsParams::from_grads(loss.backward(), layer)
+    }
+
+    #[test]
+    fn gradients_without_a_finite_norm_change_nothing() {
+        let device = Default::default();
+        let layer = NestedLinear::new(&[2], true, false, &mut Init::<CpuTraining>::new(1, &device));
+        let mut optimizer = AdamW::<f32>::new(AdamWConfig {
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-9,
+            weight_decay: 0.01,
+            clip_norm: 5.0,
+            rule: DecayRule::Matrices,
+        });
+        let (layer, norm) = optimizer.step(layer.clone(), gradients(&layer, 1.0), 0.1).unwrap();
+        assert!(norm > 0.0 && !optimizer.moments.is_empty());
+        let before = optimizer.clone();
+        for scale in [f32::INFINITY, f32::NAN] {
+            let refused = optimizer.step(layer.clone(), gradients(&layer, scale), 0.1);
+            assert!(matches!(refused, Err(Divergence::Gradient(norm)) if !norm.is_finite()), "{scale}");
+            assert_eq!((optimizer.step, &optimizer.moments), (before.step, &before.moments));
+        }
     }
 }

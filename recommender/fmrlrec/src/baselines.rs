@@ -1,5 +1,7 @@
 //! What the model has to beat: popularity, and item-to-item cosine over a user's last ten items.
-//! Both learn from exactly what the model sees: every user's history before the target.
+//! Both learn from the histories that the model reads in the same evaluation: those of the evaluated users, up
+//! to the target. On the test split these hold the validation items, which the model's weights were not trained
+//! on, and they lack users of fewer than three items, which the weights were trained on.
 
 use crate::data::{LeaveOneOut, Split};
 use crate::evaluate::rank;

@@ -92,7 +92,7 @@ pub(crate) fn write_bundle(dir: &Path, contents: &BundleContents<'_>) -> Result<
     let root = staged.path();
     let width = contents.config.train.model.largest_dim();
     write_json(&root.join("config.json"), contents.config)?;
-    write_params(&root.join("weights.safetensors"), named_params(contents.model), None)
+    write_params(&root.join("weights.safetensors"), &named_params(contents.model))
         .map_err(|reason| BundleError::file(&root.join("weights.safetensors"), reason))?;
     let mut mask = vec![1u8; contents.items.len() + 1];
     mask[0] = 0;
@@ -179,7 +179,7 @@ impl Bundle {
             ));
         }
         let path = dir.join("weights.safetensors");
-        let (params, _) = read_params(&path).map_err(|reason| BundleError::file(&path, reason))?;
+        let params = read_params(&path).map_err(|reason| BundleError::file(&path, reason))?;
         let empty = FmrlRec::<Cpu>::new(&config.model, feature_dim, items.len(), 0, &Default::default());
         let model = load_params(empty, &params).map_err(|reason| BundleError::file(&path, reason))?;
         Ok(Bundle {

@@ -5,6 +5,10 @@ use crate::TrainError;
 use crate::learner::Exit;
 use crate::ops::Objective;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// Weights of parts of the loss: within them no sum, quotient or product of two is infinite or 0.
+const WEIGHTS: RangeInclusive<f64> = 1e-6..=1e6;
 
 /// The shape of the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -200,17 +204,16 @@ impl TrainConfig {
         )?;
         let weights = &self.objective.dim_weights;
         check(
-            weights.len() == dims.len() && weights.iter().all(|weight| weight.is_finite() && *weight > 0.0),
+            weights.len() == dims.len() && weights.iter().all(|weight| WEIGHTS.contains(weight)),
             "objective.dim_weights",
             weights,
-            "one number above 0 for each nesting dim",
+            "one number in 1e-6..=1e6 for each nesting dim",
         )?;
         let distillation = self.objective.distillation;
         check((0.0..1.0).contains(&distillation), "objective.distillation", distillation, "must be in 0..1")?;
         self.validate_exits()?;
         if let Some(CompatibilityConfig { weight }) = self.compatibility {
-            let good = weight.is_finite() && weight > 0.0;
-            check(good, "compatibility.weight", weight, "must be a number above 0")?;
+            check(WEIGHTS.contains(&weight), "compatibility.weight", weight, "must be in 1e-6..=1e6")?;
         }
         check((1..=10_000).contains(&self.epochs), "epochs", self.epochs, "must be in 1..=10000")?;
         check((2..=10_000).contains(&self.max_len), "max_len", self.max_len, "must be in 2..=10000")?;
@@ -221,6 +224,18 @@ impl TrainConfig {
             "must be in 1..=1000000",
         )?;
         check((0.0..1.0).contains(&self.dropout), "dropout", self.dropout, "must be in 0..1")?;
+        self.validate_optimizer()?;
+        let metric = self.early_stopping.metric.as_str();
+        check(
+            crate::metrics::names().iter().any(|name| name == metric),
+            "early_stopping.metric",
+            metric,
+            "must be one like ndcg@10 or recall@20",
+        )?;
+        check(self.early_stopping.patience > 0, "early_stopping.patience", 0, "must be at least 1")
+    }
+
+    fn validate_optimizer(&self) -> Result<(), TrainError> {
         let optimizer = &self.optimizer;
         let rate = optimizer.learning_rate;
         check(rate > 0.0 && rate < 1.0, "optimizer.learning_rate", rate, "must be within 0..1")?;
@@ -236,15 +251,10 @@ impl TrainConfig {
             optimizer.weight_decay,
             "must be in 0..1",
         )?;
-        check(optimizer.clip_norm > 0.0, "optimizer.clip_norm", optimizer.clip_norm, "must be above 0")?;
-        let metric = self.early_stopping.metric.as_str();
-        check(
-            crate::metrics::names().iter().any(|name| name == metric),
-            "early_stopping.metric",
-            metric,
-            "must be one like ndcg@10 or recall@20",
-        )?;
-        check(self.early_stopping.patience > 0, "early_stopping.patience", 0, "must be at least 1")
+        // Infinity has no place in JSON, where the Bundle's configuration is kept.
+        let clip_norm = optimizer.clip_norm;
+        let bounded = clip_norm.is_finite() && clip_norm > 0.0;
+        check(bounded, "optimizer.clip_norm", clip_norm, "must be a finite number above 0")
     }
 
     fn validate_exits(&self) -> Result<(), TrainError> {
@@ -266,8 +276,8 @@ impl TrainConfig {
             )?;
             let dims = &self.model.nesting_dims;
             check(dims.contains(&exit.dim), "objective.exits.dim", exit.dim, format_args!("must be one of {dims:?}"))?;
-            let good = exit.weight.is_finite() && exit.weight > 0.0;
-            check(good, "objective.exits.weight", exit.weight, "must be a number above 0")?;
+            let good = WEIGHTS.contains(&exit.weight);
+            check(good, "objective.exits.weight", exit.weight, "must be in 1e-6..=1e6")?;
         }
         Ok(())
     }

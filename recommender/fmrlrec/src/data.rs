@@ -70,11 +70,11 @@ impl Batch {
 /// Batches of one epoch: windows in an order drawn from (seed, epoch), about `positions` labels each.
 /// The first window of a sequence starts with PAD, so the first item too is learned.
 pub fn training_batches(split: &LeaveOneOut, max_len: usize, positions: usize, seed: u64, epoch: u64) -> Vec<Batch> {
-    let mut windows: Vec<(Option<u32>, &[u32])> = Vec::new();
+    let mut windows: Vec<(u32, &[u32])> = Vec::new();
     for sequence in split.train() {
         let mut before = PAD;
         for window in sequence.chunks(max_len) {
-            windows.push((Some(before), window));
+            windows.push((before, window));
             before = window[window.len() - 1];
         }
     }
@@ -88,7 +88,7 @@ pub fn training_batches(split: &LeaveOneOut, max_len: usize, positions: usize, s
             batches.push(Batch::default());
         }
         if let Some(batch) = batches.last_mut() {
-            batch.push(before.into_iter().chain(labels[..labels.len() - 1].iter().copied()));
+            batch.push(std::iter::once(before).chain(labels[..labels.len() - 1].iter().copied()));
             batch.labels.extend_from_slice(labels);
         }
     }

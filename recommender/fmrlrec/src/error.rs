@@ -37,14 +37,28 @@ pub enum TrainError {
         /// Where to resume from.
         checkpoint: PathBuf,
     },
-    /// The loss is not a number any more.
-    #[error("the loss became {loss} in epoch {epoch}: lower optimizer.learning_rate or optimizer.clip_norm")]
+    /// Training left the finite numbers. Nothing was written since the last checkpoint.
+    #[error("{what} in epoch {epoch}: lower optimizer.learning_rate or optimizer.clip_norm")]
     Diverged {
         /// Epoch, from 1.
         epoch: usize,
-        /// The loss.
-        loss: f64,
+        /// What is no finite number.
+        what: Divergence,
     },
+}
+
+/// What of a training step is no finite number.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Divergence {
+    /// The loss.
+    #[error("the loss became {0}")]
+    Loss(f64),
+    /// The norm over all gradients.
+    #[error("the gradient norm became {0}")]
+    Gradient(f64),
+    /// A value of the parameter of this name.
+    #[error("the parameter {0} has a value that is not finite")]
+    Parameter(String),
 }
 
 /// Why a Bundle was refused.

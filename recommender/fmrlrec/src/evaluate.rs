@@ -13,10 +13,14 @@ use burn::tensor::{Tensor, TensorData};
 use feature_store::{Item, Snapshot};
 use rayon::prelude::*;
 
-/// Users whose histories are run together.
+/// Users whose histories are run together. So no more activations are held than those of 64 histories.
 const USERS_A_CHUNK: usize = 64;
-/// Users scored together by one thread.
-const ROWS_A_TILE: usize = 16;
+/// Users ranked together: tiles for 32 threads at least, and 2,048 user vectors in memory at most.
+const USERS_A_ROUND: usize = 32 * ROWS_A_TILE;
+/// Most users scored together by one thread. The item table is packed anew for every such tile.
+const ROWS_A_TILE: usize = 64;
+/// Most scores of a tile, which is all that a thread holds: 64 MiB, or one row where that is more.
+const SCORES_A_TILE: usize = 1 << 24;
 
 /// What of a Bundle is evaluated.
 #[derive(Debug, Clone, Copy)]
@@ -137,13 +141,17 @@ impl Evaluation<'_> {
         let shape = [self.items + 1, self.table.len() / (self.items + 1)];
         let table = Tensor::<Cpu, 2>::from_data(TensorData::new(self.table.to_vec(), shape), &Default::default());
         let mut ranks: Vec<Vec<usize>> = dims.iter().map(|_| Vec::with_capacity(users.len())).collect();
-        for chunk in users.chunks(USERS_A_CHUNK) {
-            let (batch, last) = pack_histories(chunk.iter().map(|(history, _)| *history), self.max_history);
-            let x = self.model.forward_cut(gather(table.clone(), &batch.tokens), &batch.keep, block_dims);
-            let targets: Vec<u32> = chunk.iter().map(|(_, target)| *target).collect();
-            let ranked = self.ranked.unwrap_or(self.table);
-            let x = gather(x, &last).narrow(1, 0, ranked.len() / (self.items + 1));
-            let found = ranks_at_dims(&host_values(x), ranked, &targets, dims);
+        let ranked = self.ranked.unwrap_or(self.table);
+        let width = ranked.len() / (self.items + 1);
+        for round in users.chunks(USERS_A_ROUND) {
+            let mut x: Vec<f32> = Vec::with_capacity(round.len() * width);
+            for chunk in round.chunks(USERS_A_CHUNK) {
+                let (batch, last) = pack_histories(chunk.iter().map(|(history, _)| *history), self.max_history);
+                let y = self.model.forward_cut(gather(table.clone(), &batch.tokens), &batch.keep, block_dims);
+                x.extend(host_values::<f32, _, 2>(gather(y, &last).narrow(1, 0, width)));
+            }
+            let targets: Vec<u32> = round.iter().map(|(_, target)| *target).collect();
+            let found = ranks_at_dims(&x, ranked, &targets, dims);
             ranks.iter_mut().zip(found).for_each(|(all, some)| all.extend(some));
             progress(ranks[0].len(), users.len());
         }
@@ -163,7 +171,8 @@ impl Evaluation<'_> {
     }
 }
 
-/// 1-based rank of each target among all items (PAD left out) at every dim; equal scores rank by id.
+/// 1-based rank of each target among all items (PAD left out) at every dim; equal scores rank by id, and a
+/// target whose score is no number is last.
 ///
 /// # Shapes
 /// `x` `[users, D]`, `table` `[n + 1, D]`, `targets` one a user, `dims` a leading part of the nesting
@@ -171,9 +180,11 @@ impl Evaluation<'_> {
 pub fn ranks_at_dims(x: &[f32], table: &[f32], targets: &[u32], dims: &[usize]) -> Vec<Vec<usize>> {
     let width = x.len() / targets.len().max(1);
     let items = table.len() / width.max(1);
+    // By the shape alone, so that results do not depend on the number of threads.
+    let rows = (SCORES_A_TILE / items.max(1)).clamp(1, ROWS_A_TILE);
     let tiles: Vec<Vec<Vec<usize>>> = x
-        .par_chunks(ROWS_A_TILE * width)
-        .zip(targets.par_chunks(ROWS_A_TILE))
+        .par_chunks(rows * width)
+        .zip(targets.par_chunks(rows))
         .map(|(x, targets)| {
             let mut scores = vec![0.0f32; targets.len() * items];
             let at_slice = |slice| {
@@ -186,10 +197,14 @@ pub fn ranks_at_dims(x: &[f32], table: &[f32], targets: &[u32], dims: &[usize]) 
     (0..dims.len()).map(|dim| tiles.iter().flat_map(|tile| tile[dim].iter().copied()).collect()).collect()
 }
 
-/// 1-based rank of `target`; element 0 is PAD and does not count.
+/// 1-based rank of `target`; element 0 is PAD and does not count. A score that is no number never improves a
+/// rank: a target with one is last, and an item with one is ahead of every other target.
 pub(crate) fn rank(scores: &[f32], target: usize) -> usize {
     let score = scores[target];
-    let above = scores[1..].iter().filter(|other| **other > score).count();
+    if score.is_nan() {
+        return scores.len() - 1;
+    }
+    let above = scores[1..].iter().filter(|other| **other > score || other.is_nan()).count();
     let tied = scores[1..target].iter().filter(|other| **other == score).count();
     1 + above + tied
 }

@@ -19,25 +19,39 @@ pub(crate) fn train_cuda(job: &Job<'_>, observer: &mut dyn TrainObserver) -> Res
     crate::train::train_on::<CudaTraining>(job, &Default::default(), observer)
 }
 
-/// Whether there is what CUDA needs.
+/// Whether there is what CUDA needs: the driver, a device that it sees, and NVRTC with the headers that kernels
+/// are compiled with.
 ///
 /// # Errors
-/// The library that is missing.
+/// What is missing.
 #[cfg(feature = "cuda")]
 #[allow(unsafe_code)]
 pub fn check_cuda() -> Result<(), TrainError> {
     // SAFETY: both calls only look for a shared library by its usual names.
     let (driver, compiler) =
         unsafe { (cudarc::driver::sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
-    let missing = |what: &str| {
-        Err(TrainError::Device(format!(
-            "{what} was not found: install the NVIDIA driver and the CUDA runtime (NVRTC and headers, found by CUDA_PATH) or train with --device cpu"
-        )))
-    };
-    match (driver, compiler) {
-        (false, _) => missing("libcuda"),
-        (_, false) => missing("libnvrtc"),
-        _ => Ok(()),
+    let missing =
+        |what: &str, way_out: &str| Err(TrainError::Device(format!("{what}: {way_out} or train with --device cpu")));
+    let toolkit = "install the CUDA runtime (NVRTC and headers) and set CUDA_PATH to it";
+    if !driver {
+        return missing("libcuda was not found", "install the NVIDIA driver");
+    }
+    // Only after the library was found: without it these calls would panic.
+    let see = "see what nvidia-smi and CUDA_VISIBLE_DEVICES say";
+    match cudarc::driver::CudaContext::device_count() {
+        Err(error) => return missing(&format!("the CUDA driver does not start ({error:?})"), see),
+        Ok(..=0) => return missing("the CUDA driver sees no device", see),
+        Ok(_) => (),
+    }
+    if !compiler {
+        return missing("libnvrtc was not found", toolkit);
+    }
+    // Where the backend itself looks; every kernel includes this header.
+    let header = cubecl::cuda::install::cuda_path().map(|path| path.join("include").join("cuda_runtime.h"));
+    match header {
+        None => missing("no CUDA installation was found", toolkit),
+        Some(header) if !header.is_file() => missing(&format!("{} was not found", header.display()), toolkit),
+        Some(_) => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::data::Batch;
 use crate::model::dropout::Dropout;
 use crate::model::{FmrlRec, Projector, gather};
 use crate::ops::{Factored, NestedBackend, Objective, host_values, slices};
-use crate::{AdamW, TrainingBackend};
+use crate::{AdamW, Divergence, TrainingBackend};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorPrimitive};
@@ -61,16 +61,28 @@ impl<B: TrainingBackend> Learner<B> {
     ///
     /// # Shapes
     /// `features` `[n + 1, f]`; the objective's dims are the model's nesting dims.
-    pub fn step(&mut self, batch: &Batch, features: &Tensor<B, 2>, objective: &Objective, learning_rate: f64) -> f64 {
+    ///
+    /// # Errors
+    /// The loss or the gradient norm is not finite: model and optimizer stay as they were.
+    pub fn step(
+        &mut self,
+        batch: &Batch,
+        features: &Tensor<B, 2>,
+        objective: &Objective,
+        learning_rate: f64,
+    ) -> Result<f64, Divergence> {
         let mut dropout = Dropout::new(self.dropout, self.seed, self.optimizer.step);
         let scored = self.forward(batch, features, objective, &mut dropout);
         let old = self.old_table.as_ref();
         let loss = total_loss(scored, &batch.labels, objective, &self.exits, old);
         let value = host_values::<f64, _, 2>(loss.clone())[0];
+        if !value.is_finite() {
+            return Err(Divergence::Loss(value));
+        }
         let grads = GradientsParams::from_grads(loss.backward(), &self.model);
-        let (model, _) = self.optimizer.step(self.model.clone(), grads, learning_rate);
+        let (model, _) = self.optimizer.step(self.model.clone(), grads, learning_rate)?;
         self.model = model;
-        value
+        Ok(value)
     }
 
     fn forward(

@@ -20,6 +20,7 @@ mod data;
 mod error;
 mod evaluate;
 mod features;
+mod finish;
 pub mod gpu;
 mod learner;
 mod metrics;
@@ -32,6 +33,8 @@ mod train;
 mod user_state;
 mod whitening;
 
+use burn::tensor::backend::AutodiffBackend;
+
 pub use adamw::{AdamW, AdamWConfig, DecayRule};
 pub use bundle::{BUNDLE_VERSION, Bundle, BundleShape, FeatureWidth};
 pub use compatibility::OldTable;
@@ -40,7 +43,7 @@ pub use config::{
     TrainConfig,
 };
 pub use data::{Batch, LeaveOneOut, Split, pack_histories, training_batches};
-pub use error::{BundleError, TrainError};
+pub use error::{BundleError, Divergence, TrainError};
 pub use evaluate::{Part, evaluate, ranks_at_dims};
 pub use learner::{Exit, Learner};
 pub use metrics::{CUTOFFS, metrics_of_ranks};
@@ -55,6 +58,6 @@ pub type Cpu = burn_flex::Flex;
 pub type CpuTraining = burn::backend::Autodiff<Cpu>;
 
 /// A backend to train on: gradients, and the model's own operations.
-pub trait TrainingBackend: burn::tensor::backend::AutodiffBackend + ops::NestedBackend {}
+pub trait TrainingBackend: AutodiffBackend<InnerBackend: ops::NestedBackend> + ops::NestedBackend {}
 
-impl<B: burn::tensor::backend::AutodiffBackend + ops::NestedBackend> TrainingBackend for B {}
+impl<B: AutodiffBackend<InnerBackend: ops::NestedBackend> + ops::NestedBackend> TrainingBackend for B {}

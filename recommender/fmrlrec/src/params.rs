@@ -1,6 +1,7 @@
 //! Parameters by name, such as `blocks.0.lru.in_proj_re.slices.1.weight`: for files, for the
 //! optimizer's rules and for tests.
 
+use crate::Divergence;
 use crate::ops::{Real, host_values};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
@@ -59,6 +60,17 @@ pub fn load_params<T: Real, B: Backend, M: Module<B>>(
     }
 }
 
+/// Refuses parameters of which a value is not finite: they would be written and never be good again.
+///
+/// # Errors
+/// The first such parameter.
+pub(crate) fn check_finite(params: &BTreeMap<String, ParamValues>) -> Result<(), Divergence> {
+    match params.iter().find(|(_, param)| param.values.iter().any(|value| !value.is_finite())) {
+        Some((name, _)) => Err(Divergence::Parameter(name.clone())),
+        None => Ok(()),
+    }
+}
+
 struct Reader<T> {
     path: Path,
     found: BTreeMap<String, ParamValues<T>>,
@@ -113,6 +125,24 @@ impl<T: Real, B: Backend> ModuleMapper<B> for Loader<'_, T> {
                 self.problem.get_or_insert(format!("parameter {name} {what}; shape {shape:?} is expected"));
                 param
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_not_finite_is_named_by_its_parameter() {
+        let check = |spoilt: f32, expect: Result<(), Divergence>| {
+            let param = |value| ParamValues { shape: vec![2], values: vec![1.0, value] };
+            let params = BTreeMap::from([("a".to_owned(), param(0.0)), ("b".to_owned(), param(spoilt))]);
+            assert_eq!(check_finite(&params), expect, "{spoilt}");
+        };
+        check(f32::MAX, Ok(()));
+        for spoilt in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            check(spoilt, Err(Divergence::Parameter("b".into())));
         }
     }
 }

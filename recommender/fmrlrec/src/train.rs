@@ -4,27 +4,26 @@
 //! first step has a learning rate above 0, and metrics are means over users, not over batches.
 
 use crate::adamw::{AdamW, AdamWConfig, DecayRule};
-use crate::bundle::{BundleConfig, BundleContents, write_bundle};
-use crate::checkpoint::{Checkpoint, Params, Progress};
+use crate::checkpoint::{Checkpoint, Params, Progress, save_checkpoint};
 use crate::compatibility::OldTable;
 use crate::data::{LeaveOneOut, Split, check_sequences, training_batches};
-use crate::evaluate::{Evaluation, baselines, split_name};
-use crate::features::{feature_widths, load_features, principal};
+use crate::evaluate::Evaluation;
+use crate::features::Features;
+use crate::finish::{finish, host_model};
 use crate::gpu;
 use crate::learner::Learner;
 use crate::metrics::rounded;
 use crate::model::FmrlRec;
 use crate::model::principal::Principal;
 use crate::ops::host_values;
-use crate::params::{load_params, named_params};
-use crate::whitening::Whitening;
+use crate::params::{check_finite, load_params, named_params};
 use crate::{
-    Bundle, Cpu, CpuTraining, DimQuality, EpochLine, ProjectorStart, Report, TrainConfig, TrainError, TrainObserver,
+    Bundle, CpuTraining, DimQuality, EpochLine, ProjectorStart, Report, TrainConfig, TrainError, TrainObserver,
     TrainingBackend,
 };
 use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
-use feature_store::{Item, Snapshot, sha256_bytes};
+use feature_store::{Attribute, Item, Snapshot, sha256_bytes};
 use std::path::{Path, PathBuf};
 
 /// Where training runs. Evaluation and the Bundle are the CPU's in any case.
@@ -43,7 +42,8 @@ pub enum Device {
 ///
 /// # Errors
 /// A device that is not there; configuration or data that cannot be trained on, found before the
-/// first step; a stop asked for by the observer, after a checkpoint; a loss that is no number.
+/// first step; a stop asked for by the observer, after a checkpoint; a loss, a gradient norm or a
+/// parameter that is not finite, with the last good checkpoint left as it is.
 pub fn train(
     snapshot: &Snapshot,
     config: &TrainConfig,
@@ -80,10 +80,10 @@ pub fn train_compatible(
 
 /// What to train from and where to.
 pub(crate) struct Job<'a> {
-    snapshot: &'a Snapshot,
-    config: &'a TrainConfig,
-    old: Option<&'a Bundle>,
-    output: &'a Path,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) config: &'a TrainConfig,
+    pub(crate) old: Option<&'a Bundle>,
+    pub(crate) output: &'a Path,
     resume: bool,
 }
 
@@ -92,79 +92,37 @@ pub(crate) fn train_on<B: TrainingBackend>(
     device: &B::Device,
     observer: &mut dyn TrainObserver,
 ) -> Result<Report, TrainError> {
-    let Job { snapshot, config, output, .. } = *job;
+    let Job { snapshot, config, .. } = *job;
     config.validate()?;
-    let items = snapshot.items()?;
-    let attributes = snapshot.attributes()?;
-    let held = LeaveOneOut::new(snapshot.sequences()?);
-    check_sequences(&held, items.len())?;
-    let raw = load_features::<B>(snapshot, config, items.len() + 1, device)?;
-    let feature_dim = raw.dims()[1];
-    let principal = principal(config, &raw);
-    let whitening = match (config.model.projector_start, &principal) {
-        (ProjectorStart::Whitened, Some(principal)) => Some(Whitening::new(principal, feature_dim, device)),
-        _ => None,
-    };
-    let features = whitening.as_ref().map_or_else(|| raw.clone(), |whitening| whitening.apply(&raw));
-    let feature_widths = feature_widths(snapshot, config);
-    let snapshot_sha256 = snapshot.fingerprint()?;
-
-    let mut run = Run::<B>::start(job, &snapshot_sha256, &features, principal.as_ref())?;
-    run.learner.old_table = old_table(job, &items, device)?;
+    let data = Data::read(snapshot)?;
+    let features = Features::<B>::load(snapshot, config, data.items.len() + 1, device)?;
+    let old_table = old_table::<B>(job, &data.items, device)?;
+    let mut run = Run::start(job, &data.snapshot_sha256, &features, old_table)?;
     while run.progress.epoch < config.epochs && !run.is_stale() {
-        run.epoch(&held, &features, observer)?;
+        run.epoch(&data.held, &features.seen, observer)?;
         run.save()?;
     }
-
-    if let Some(whitening) = &whitening {
-        whitening.fold(&mut run.best);
-    }
-    let best = load_params(run.learner.model.valid(), &run.best).map_err(|reason| run.checkpoint_error(reason))?;
-    let table = host_values(best.item_table(raw.inner()));
-    let best = host_model(config, feature_dim, items.len(), &run.best);
-    let evaluation = Evaluation {
-        model: &best,
-        table: &table,
-        items: items.len(),
-        max_history: config.max_len,
-        held: &held,
-        split: Split::Test,
-        ranked: None,
-    };
-    let whole = best.block_dims(config.model.blocks);
-    let report = Report {
-        split: split_name(Split::Test).to_owned(),
-        users: held.held_out(Split::Test).count(),
-        items: items.len(),
-        dims: evaluation.quality(&config.model.nesting_dims, &whole, &mut |_, _| ()),
-        exits: evaluation.exits(&config.exits()),
-        block_dims: None,
-        baselines: baselines(&held, Split::Test, items.len()),
-        epoch: run.progress.best_epoch,
-    };
-    let bundle_config = BundleConfig {
-        train: config.clone(),
-        feature_dim,
-        feature_widths,
-        snapshot_sha256,
-        compatible_with: job.old.map(|old| old.id().to_owned()),
-    };
-    let curves = &run.progress.curves;
-    write_bundle(
-        output,
-        &BundleContents {
-            config: &bundle_config,
-            model: &best,
-            table: &table,
-            items: &items,
-            attributes: &attributes,
-            report: &report,
-            curves,
-        },
-    )?;
+    let report = finish(job, &data, features, &run.progress, run.best)?;
     // The Bundle is there: the checkpoint has done its work. A failure to remove it harms nobody.
     let _ = std::fs::remove_file(&run.checkpoint);
     Ok(report)
+}
+
+/// What a run reads of the Snapshot, beside features.
+pub(crate) struct Data {
+    pub(crate) items: Vec<Item>,
+    pub(crate) attributes: Vec<Attribute>,
+    pub(crate) held: LeaveOneOut,
+    pub(crate) snapshot_sha256: String,
+}
+
+impl Data {
+    fn read(snapshot: &Snapshot) -> Result<Data, TrainError> {
+        let items = snapshot.items()?;
+        let held = LeaveOneOut::new(snapshot.sequences()?);
+        check_sequences(&held, items.len())?;
+        Ok(Data { items, attributes: snapshot.attributes()?, held, snapshot_sha256: snapshot.fingerprint()? })
+    }
 }
 
 /// A run in progress.
@@ -177,11 +135,12 @@ struct Run<'a, B: TrainingBackend> {
 }
 
 impl<'a, B: TrainingBackend> Run<'a, B> {
+    /// Fresh, or from the checkpoint. `snapshot` names the Snapshot.
     fn start(
         job: &Job<'a>,
         snapshot: &str,
-        features: &Tensor<B, 2>,
-        principal: Option<&Principal>,
+        features: &Features<B>,
+        old_table: Option<OldTable<B>>,
     ) -> Result<Run<'a, B>, TrainError> {
         let Job { config, output, resume, .. } = *job;
         let text = serde_json::to_string(config).map_err(|e| TrainError::Config(e.to_string()))?;
@@ -195,9 +154,9 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
             clip_norm: config.optimizer.clip_norm,
             rule: DecayRule::Matrices,
         });
-        let [rows, feature_dim] = features.dims();
-        let mut model = FmrlRec::new(&config.model, feature_dim, rows - 1, config.seed, &features.device());
-        if let Some(Principal { directions, variances, .. }) = principal {
+        let [rows, feature_dim] = features.seen.dims();
+        let mut model = FmrlRec::new(&config.model, feature_dim, rows - 1, config.seed, &features.seen.device());
+        if let Some(Principal { directions, variances, .. }) = &features.principal {
             let variance = match config.model.projector_start {
                 ProjectorStart::Whitened => 1.0,
                 _ => variances.iter().sum::<f64>() / variances.len() as f64,
@@ -213,7 +172,7 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
                 dropout: config.dropout,
                 seed: config.seed,
                 exits: config.exits(),
-                old_table: None,
+                old_table,
             },
             progress: Progress { run: name, ..Progress::default() },
             best: Default::default(),
@@ -239,17 +198,19 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
     }
 
     fn save(&self) -> Result<(), TrainError> {
+        let params = self.params()?;
         if let Some(parent) = self.checkpoint.parent() {
             std::fs::create_dir_all(parent).map_err(|e| self.checkpoint_error(e))?;
         }
-        Checkpoint {
-            progress: self.progress.clone(),
-            params: named_params(&self.learner.model),
-            best: self.best.clone(),
-            moments: self.learner.optimizer.moments.clone(),
-        }
-        .save(&self.checkpoint)
-        .map_err(|reason| self.checkpoint_error(reason))
+        save_checkpoint(&self.checkpoint, &self.progress, &params, &self.best, &self.learner.optimizer.moments)
+            .map_err(|reason| self.checkpoint_error(reason))
+    }
+
+    /// The parameters, which are finite: others are never written, so that the last good checkpoint stays.
+    fn params(&self) -> Result<Params, TrainError> {
+        let params = named_params(&self.learner.model);
+        check_finite(&params).map_err(|what| TrainError::Diverged { epoch: self.progress.epoch + 1, what })?;
+        Ok(params)
     }
 
     fn checkpoint_error(&self, reason: impl ToString) -> TrainError {
@@ -280,27 +241,34 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
                 return Err(TrainError::Interrupted { epoch: epoch + 1, checkpoint: self.checkpoint.clone() });
             }
             rate = learning_rate(config, self.progress.step, total_steps);
-            let loss = self.learner.step(batch, features, &objective, rate);
-            if !loss.is_finite() {
-                return Err(TrainError::Diverged { epoch: epoch + 1, loss });
-            }
+            let loss = self
+                .learner
+                .step(batch, features, &objective, rate)
+                .map_err(|what| TrainError::Diverged { epoch: epoch + 1, what })?;
             self.progress.step += 1;
             self.progress.batch = index + 1;
             self.progress.loss_sum = rounded(self.progress.loss_sum + loss);
             observer.step(epoch + 1, index + 1, batches.len(), loss);
         }
-        let line = self.finish_epoch(held, features, batches.len(), rate);
+        let line = self.finish_epoch(held, features, batches.len(), rate)?;
         observer.epoch(&line);
         self.progress.curves.push(line);
         Ok(())
     }
 
-    fn finish_epoch(&mut self, held: &LeaveOneOut, features: &Tensor<B, 2>, batches: usize, rate: f64) -> EpochLine {
+    fn finish_epoch(
+        &mut self,
+        held: &LeaveOneOut,
+        features: &Tensor<B, 2>,
+        batches: usize,
+        rate: f64,
+    ) -> Result<EpochLine, TrainError> {
         let config = self.config;
-        let params = named_params(&self.learner.model);
+        let params = self.params()?;
         let table = host_values(self.learner.model.valid().item_table(features.clone().inner()));
         let [rows, feature_dim] = features.dims();
-        let model = host_model(config, feature_dim, rows - 1, &params);
+        let model = host_model(config, feature_dim, rows - 1, &params)
+            .expect("the parameters come from a model of this configuration");
         let whole = model.block_dims(config.model.blocks);
         let (items, max_history, split) = (rows - 1, config.max_len, Split::Validation);
         let evaluation = Evaluation { model: &model, table: &table, items, max_history, held, split, ranked: None };
@@ -314,14 +282,14 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
         }
         let loss = rounded(self.progress.loss_sum / batches as f64);
         (self.progress.batch, self.progress.loss_sum) = (0, 0.0);
-        EpochLine {
+        Ok(EpochLine {
             epoch: self.progress.epoch,
             loss,
             learning_rate: rounded(rate),
             metric,
             best: metric.max(best_before),
             validation,
-        }
+        })
     }
 }
 
@@ -348,7 +316,7 @@ fn old_table<B: TrainingBackend>(
 }
 
 /// `OUTPUT.checkpoint.safetensors`, beside the Bundle to be.
-fn checkpoint_path(output: &Path) -> PathBuf {
+pub(crate) fn checkpoint_path(output: &Path) -> PathBuf {
     let mut name = output.file_name().unwrap_or_default().to_os_string();
     name.push(".checkpoint.safetensors");
     output.with_file_name(name)
@@ -368,10 +336,4 @@ fn learning_rate(config: &TrainConfig, step: u64, total: u64) -> f64 {
 /// The metric at the largest dim.
 fn metric_of(quality: &[DimQuality], metric: &str) -> f64 {
     quality.last().and_then(|largest| largest.metrics.get(metric)).copied().unwrap_or(0.0)
-}
-
-/// The model on CPU, where it is evaluated and served.
-fn host_model(config: &TrainConfig, feature_dim: usize, items: usize, params: &Params) -> FmrlRec<Cpu> {
-    let model = FmrlRec::new(&config.model, feature_dim, items, config.seed, &Default::default());
-    load_params(model, params).expect("the parameters come from a model of this configuration")
 }

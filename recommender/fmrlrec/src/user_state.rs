@@ -3,7 +3,6 @@
 //! and a state that is lost is folded from it again.
 
 use crate::bundle::columns;
-use crate::model::dropout::Dropout;
 use crate::model::lru::Complex;
 use crate::model::{FmrlRec, HiddenState};
 use crate::ops::host_values;
@@ -68,10 +67,10 @@ impl Bundle {
         let mut y = columns(read, dim);
         let mut hidden = Vec::with_capacity(model.blocks.len() * 2 * dim);
         for block in model.blocks.iter().take(depth) {
-            let states = block.lru.states(block.input_norm.forward(y.clone()), &keep);
+            let (out, states) = block.forward_with_states(y, &keep);
             hidden.extend(host_values::<f32, _, 2>(states.re.narrow(0, last, 1)));
             hidden.extend(host_values::<f32, _, 2>(states.im.narrow(0, last, 1)));
-            y = block.forward(y, &keep, &mut Dropout::off());
+            y = out;
         }
         let y = model.user_vectors(y);
         if history.is_empty() {

@@ -5,25 +5,29 @@
 //! principal direction to variance 1, and all that is orthogonal to them, by one factor, to mean variance 1.
 //! `A` is linear, so the projector `W` over `A x` is the projector `W A` over `x`: the Bundle holds that one,
 //! and nothing that evaluates or serves knows of whitening. After WhitenRec (arXiv 2402.10602).
+//!
+//! All of it runs on the CPU whatever trains: a GPU may multiply f32 with fewer digits, and the Bundle's
+//! projector would not be the one that was trained.
 
+use crate::Cpu;
 use crate::checkpoint::Params;
 use crate::model::principal::Principal;
 use crate::ops::{Matrix, host_values, multiply_add};
-use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn::tensor::{Tensor, TensorData};
 
 /// Directions with a smaller share of the largest variance are scaled as if they had this one: they are
 /// mostly rounding.
 const LEAST_SHARE: f64 = 1e-4;
 
 /// The map `A`.
-pub(crate) struct Whitening<B: Backend> {
+pub(crate) struct Whitening {
     /// `[f, f]`, symmetric.
-    map: Tensor<B, 2>,
+    map: Tensor<Cpu, 2>,
 }
 
-impl<B: Backend> Whitening<B> {
+impl Whitening {
     /// From the features' principal directions.
-    pub(crate) fn new(principal: &Principal, f: usize, device: &B::Device) -> Whitening<B> {
+    pub(crate) fn new(principal: &Principal, f: usize) -> Whitening {
         let Principal { directions, variances, rest } = principal;
         let floor = (LEAST_SHARE * variances.first().copied().unwrap_or(0.0)).max(1e-12);
         let inverse = |variance: f64| 1.0 / variance.max(floor).sqrt();
@@ -38,14 +42,14 @@ impl<B: Backend> Whitening<B> {
         let rows = |values| Matrix::columns(values, variances.len(), f, &(0..f));
         multiply_add(rows(&scaled).transposed(), rows(directions), &mut map, f);
         let map: Vec<f32> = map.into_iter().map(|value| value as f32).collect();
-        Whitening { map: Tensor::from_data(TensorData::new(map, [f, f]), device) }
+        Whitening { map: Tensor::<Cpu, 2>::from_data(TensorData::new(map, [f, f]), &Default::default()) }
     }
 
     /// `A x` for every row; PAD's zeros stay zeros.
     ///
     /// # Shapes
     /// `[n + 1, f]` -> `[n + 1, f]`.
-    pub(crate) fn apply(&self, features: &Tensor<B, 2>) -> Tensor<B, 2> {
+    pub(crate) fn apply(&self, features: &Tensor<Cpu, 2>) -> Tensor<Cpu, 2> {
         features.clone().matmul(self.map.clone())
     }
 
@@ -53,7 +57,7 @@ impl<B: Backend> Whitening<B> {
     pub(crate) fn fold(&self, params: &mut Params) {
         let Some(weight) = params.get_mut("projector.weight") else { return };
         let shape = [weight.shape[0], weight.shape[1]];
-        let projector = Tensor::<B, 2>::from_data(TensorData::new(weight.values.clone(), shape), &self.map.device());
+        let projector = Tensor::<Cpu, 2>::from_data(TensorData::new(weight.values.clone(), shape), &Default::default());
         weight.values = host_values(projector.matmul(self.map.clone()));
     }
 }
@@ -61,7 +65,6 @@ impl<B: Backend> Whitening<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Cpu;
     use crate::model::principal::principal_directions;
     use crate::params::ParamValues;
     use rand::{Rng, SeedableRng};
@@ -84,7 +87,7 @@ mod tests {
     /// Variances of what `count` leading directions whiten, along all principal directions.
     fn check(count: usize, expect: [f64; 6]) {
         let features = features();
-        let whitening = Whitening::<Cpu>::new(&principal_directions(&features, 6, count, 1), 6, &Default::default());
+        let whitening = Whitening::new(&principal_directions(&features, 6, count, 1), 6);
         let rows = features.len() / 6;
         let tensor = Tensor::from_data(TensorData::new(features, [rows, 6]), &Default::default());
         let found = principal_directions(&host_values::<f32, _, 2>(whitening.apply(&tensor)), 6, 6, 1).variances;
@@ -103,7 +106,7 @@ mod tests {
     #[test]
     fn a_folded_projector_gives_the_same_item_vectors() {
         let features = features();
-        let whitening = Whitening::<Cpu>::new(&principal_directions(&features, 6, 3, 1), 6, &Default::default());
+        let whitening = Whitening::new(&principal_directions(&features, 6, 3, 1), 6);
         let tensor = Tensor::<Cpu, 2>::from_data(TensorData::new(features, [3000, 6]), &Default::default());
         let values: Vec<f32> = (0..24).map(|at| (at * 7 % 5) as f32 - 2.0).collect();
         let mut params = Params::new();
@@ -121,7 +124,7 @@ mod tests {
 
     #[test]
     fn features_without_any_variance_stay_finite() {
-        let map = Whitening::<Cpu>::new(&principal_directions(&[0.0; 12], 4, 2, 1), 4, &Default::default()).map;
+        let map = Whitening::new(&principal_directions(&[0.0; 12], 4, 2, 1), 4).map;
         assert!(host_values::<f32, _, 2>(map).iter().all(|value| value.is_finite()));
     }
 }

@@ -1,6 +1,7 @@
 //! Choosing how to search: the cheapest plan that reaches a stated recall.
 //!
-//! Every other query chooses, the rest measure: the recall reported is that of queries that chose nothing.
+//! Every other query chooses, the rest measure: the recall reported is that of queries that chose nothing. A
+//! plan is chosen only if it reaches the recall with a standard error to spare, so that mostly it holds there too.
 //! Cost is bytes of table read, with a surcharge for rows of a shortlist, which lie apart: a plan is a
 //! function of table, queries and config, not of a clock.
 
@@ -20,6 +21,8 @@ pub const MIN_TUNING_QUERIES: usize = 20;
 const SHORTLISTS: [usize; 12] = [2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256, 512];
 /// A row read alone costs as much as this many read in order.
 const SCATTERED: usize = 2;
+/// Dims that cells are scanned at.
+const SCAN_DIMS: usize = 3;
 /// Values read in order in the time it takes to rank one row of a shortlist, whatever its dim.
 const RANKED: usize = 256;
 
@@ -31,7 +34,7 @@ pub struct TuneConfig {
     pub k: usize,
     /// Share of the exact results that must come back, above 0 and at most 1.
     pub recall: f64,
-    /// Cells to try as well.
+    /// Cells to try as well, scanned at its `scan_dim` and at the next larger dims.
     pub ivf: Option<IvfConfig>,
     /// Threads to use while choosing.
     pub threads: usize,
@@ -181,6 +184,17 @@ pub(crate) fn recall(found: &[Vec<Scored>], truth: &[Vec<Scored>]) -> f64 {
     if total == 0 { 1.0 } else { hits as f64 / total as f64 }
 }
 
+/// Whether recall, less its standard error over the queries, is at least `least`.
+fn reaches(found: &[Vec<Scored>], truth: &[Vec<Scored>], least: f64) -> bool {
+    let mean = recall(found, truth);
+    let one = |(found, truth): (&Vec<Scored>, &Vec<Scored>)| {
+        (recall(std::slice::from_ref(found), std::slice::from_ref(truth)) - mean).powi(2)
+    };
+    let squares: f64 = found.iter().zip(truth).map(one).sum();
+    let count = truth.len() as f64;
+    mean - (squares / (count * (count - 1.0).max(1.0))).sqrt() >= least
+}
+
 /// The choosing queries and their exact results.
 struct Trial<'a> {
     table: &'a Arc<NestedTable>,
@@ -218,9 +232,16 @@ impl Trial<'_> {
         Ok(plans)
     }
 
-    /// Cells that reach the recall.
+    /// Cells that reach the recall, at each of some scan dims.
     fn cells(&self) -> Result<Vec<(Plan, usize)>, RetrievalError> {
         let Some(index) = self.config.ivf else { return Ok(Vec::new()) };
+        let dims = self.table.dims().iter().filter(|&&dim| index.scan_dim <= dim && dim <= self.dim);
+        let scanned = |&scan_dim: &usize| self.cells_of(IvfConfig { scan_dim, ..index });
+        Ok(dims.take(SCAN_DIMS).map(scanned).collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    /// For each shortlist the fewest cells of an index that reach the recall.
+    fn cells_of(&self, index: IvfConfig) -> Result<Vec<(Plan, usize)>, RetrievalError> {
         let built = Ivf::new(Arc::clone(self.table), index, self.config.threads)?;
         let mut plans = Vec::new();
         for shortlist in self.lists().take(10) {
@@ -229,7 +250,7 @@ impl Trial<'_> {
                 let probe = Probe { cells, shortlist };
                 let queries = self.queries.chunks_exact(self.dim);
                 let found = queries.map(|query| built.search(query, self.config.k, probe, &Filter::all()));
-                if recall(&found.collect::<Result<Vec<_>, _>>()?, self.truth) >= self.config.recall {
+                if reaches(&found.collect::<Result<Vec<_>, _>>()?, self.truth, self.config.recall) {
                     let share = self.table.items() / index.cells * cells * index.scan_dim;
                     let values = index.cells * index.cell_dim + share + shortlist * (RANKED + self.dim * SCATTERED);
                     plans.push((Plan::Ivf { index, probe }, values * size_of::<f32>()));
@@ -278,7 +299,7 @@ impl Trial<'_> {
     /// Whether lists hold enough of the exact results: the last stage puts what is there in its place.
     fn reached<'b>(&self, lists: impl Iterator<Item = &'b [Scored]>) -> bool {
         let lists: Vec<Vec<Scored>> = lists.map(<[Scored]>::to_vec).collect();
-        recall(&lists, self.truth) >= self.config.recall
+        reaches(&lists, self.truth, self.config.recall)
     }
 
     fn priced(&self, stages: Vec<Stage>) -> (Plan, usize) {

@@ -43,8 +43,24 @@ pub struct KeyConfig {
     pub sha256: String,
     /// What the key opens.
     pub scopes: Vec<Scope>,
-    /// Tier of its requests that name none; empty for the default tier.
+    /// Tier of its requests that name none; empty leaves it to the header and the default.
     pub tier: String,
+    /// Whether its requests may name another tier, or a dim above their tier's; true if left out.
+    #[serde(default = "yes")]
+    pub may_choose: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What a key says about tiers.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct KeyTier {
+    /// The tier; empty for none.
+    pub(crate) tier: String,
+    /// Whether requests may name another one.
+    pub(crate) may_choose: bool,
 }
 
 /// A part of the API.
@@ -138,8 +154,9 @@ impl Access {
     }
 
     /// Each key's tier, in order.
-    pub(crate) fn tiers(&self) -> Vec<String> {
-        self.keys.iter().map(|(_, key)| key.tier.clone()).collect()
+    pub(crate) fn tiers(&self) -> Vec<KeyTier> {
+        let tier = |key: &KeyConfig| KeyTier { tier: key.tier.clone(), may_choose: key.may_choose };
+        self.keys.iter().map(|(_, key)| tier(key)).collect()
     }
 
     /// Name of a caller, for logs.

@@ -45,8 +45,7 @@ pub(crate) async fn recommend_one(
     let wish = Wish { tier: request.tier.as_deref(), dim: request.dim, key: caller.0 };
     let choice = serving.tiers.current().choose(wish, headers, view.dims())?;
     note(Labels::of(&choice, choice.dim));
-    let model = model(view, &choice);
-    let page = cursor.map(|cursor| page(cursor, &request, asked, model, view)).transpose()?;
+    let page = cursor.map(|cursor| page(cursor, &request, asked, &choice, view)).transpose()?;
     let k = check_k(request.k, &serving.limits, &choice.tier)?;
     if request.diversity > 0.0 && k > MAX_DIVERSE_K {
         return Err(Problem::bad_request(format!("k is {k}; with diversity ask for 1 to {MAX_DIVERSE_K}")));
@@ -63,7 +62,7 @@ pub(crate) async fn recommend_one(
     note(Labels::ranked(&choice, &found));
     serving.metrics.unknown_items.inc_by(found.unknown.len() as u64);
     let cursor = RankingCursor {
-        model,
+        model: model(view, &choice, found.dim),
         asked,
         history: found.history,
         dim: found.dim as u32,
@@ -138,9 +137,9 @@ fn settled(request: &RecommendRequest) -> u64 {
     fingerprint([settled.as_str(), request.user_id.as_deref().unwrap_or_default(), &count].into_iter().chain(lists))
 }
 
-/// Tells apart what user vectors are made by: the Bundle and how many of its blocks.
-fn model(view: &View, choice: &Choice) -> u64 {
-    fingerprint([view.bundle.id(), &choice.tier.depth_in(view).to_string()])
+/// Tells apart what user vectors of a dim are made by: the Bundle and how many of its blocks.
+fn model(view: &View, choice: &Choice, dim: usize) -> u64 {
+    fingerprint([view.bundle.id(), &choice.tier.depth_in(view, dim).to_string()])
 }
 
 /// The page that a cursor names, if it still can be had.
@@ -148,7 +147,7 @@ fn page(
     cursor: RankingCursor,
     request: &RecommendRequest,
     asked: u64,
-    model: u64,
+    choice: &Choice,
     view: &View,
 ) -> Result<Page, Problem> {
     if request.diversity > 0.0 {
@@ -157,10 +156,10 @@ fn page(
     if cursor.asked != asked {
         return Err(Problem::bad_request("cursor is of another request; send everything but k as on the page before"));
     }
-    if cursor.model != model {
+    let (dim, offset) = (cursor.dim as usize, cursor.offset as usize);
+    if cursor.model != model(view, choice, dim) {
         return Err(expired("another bundle is served, or the tier has another depth"));
     }
-    let (dim, offset) = (cursor.dim as usize, cursor.offset as usize);
     if !view.dims().contains(&dim) || offset >= retrieval::MAX_K {
         return Err(Problem::bad_request("cursor is none that this call gave; leave it out"));
     }

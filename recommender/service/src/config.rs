@@ -6,7 +6,7 @@
 use crate::ServiceError;
 use crate::access::AccessConfig;
 use crate::routes::wrong_picture_url;
-use crate::tiers::{TierConfig, validate_tiers};
+use crate::tiers::{TierConfig, kept_tiers, validate_tiers};
 use crate::tls::TlsConfig;
 use feature_store::StateLocation;
 use fmrlrec::BundleShape;
@@ -96,7 +96,7 @@ pub struct ServerConfig {
     pub max_in_flight: usize,
     /// Threads that run the model and the search, for all workers.
     pub compute_threads: usize,
-    /// Requests that wait for a compute thread over all tiers; a tier has its share of them.
+    /// Requests of a tier that wait for a compute thread, at a share of 1000; other tiers in proportion.
     pub max_queue: usize,
     /// Most requests that a compute thread takes at once.
     pub max_batch: usize,
@@ -137,7 +137,8 @@ pub struct LimitsConfig {
 }
 
 impl ServiceConfig {
-    /// Checks ranges, and the tier table against what a Bundle was trained at.
+    /// Checks ranges, and the tier table against what a Bundle was trained at: that of `tiers_file` if the
+    /// file is there, which wins.
     ///
     /// # Errors
     /// The first broken rule, as one sentence that names the field, its value and the way out.
@@ -152,8 +153,13 @@ impl ServiceConfig {
         if let Some(wrong) = wrong_picture_url(&self.ui.picture_url) {
             return Err(broken("ui.picture_url", format!("{:?} {wrong}", self.ui.picture_url)));
         }
-        validate_tiers(&self.tiers, trained, self.limits.max_k)?;
-        self.access.validate(&self.tiers.iter().map(|tier| tier.name.as_str()).collect::<Vec<_>>())
+        let kept = kept_tiers(&self.tiers_file)?;
+        let tiers = kept.as_deref().unwrap_or(&self.tiers);
+        validate_tiers(tiers, trained, self.limits.max_k).map_err(|error| match kept {
+            Some(_) => ServiceError::Journal { path: self.tiers_file.clone(), reason: error.to_string() },
+            None => error,
+        })?;
+        self.access.validate(&tiers.iter().map(|tier| tier.name.as_str()).collect::<Vec<_>>())
     }
 
     fn validate_sizes(&self) -> Result<(), ServiceError> {

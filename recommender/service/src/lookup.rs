@@ -51,6 +51,17 @@ pub(crate) fn ranked_items<'a>(view: &'a View, ranked: &Ranked) -> Vec<RankedIte
     ranked.items.iter().enumerate().map(item).collect()
 }
 
+/// A hidden item is not there: not for those who ask what is like it either.
+pub(crate) fn hidden_item(view: &View, id: u32) -> Problem {
+    let key = view.item(id).map_or("", |item| item.key);
+    Problem::not_found(format!("item {key:?} is hidden; putting it shows it again"))
+}
+
+/// A key of no item.
+pub(crate) fn unknown_item(key: &str) -> Problem {
+    Problem::not_found(format!("item {key:?} is neither in this bundle nor added to it"))
+}
+
 /// Ids of the keys that are known, ascending, each once.
 pub(crate) fn known_ids(view: &View, keys: &[String]) -> Vec<u32> {
     let mut ids: Vec<u32> = keys.iter().filter_map(|key| view.id(key)).collect();

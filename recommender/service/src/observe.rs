@@ -81,12 +81,15 @@ async fn handled(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     // Counts down when dropped, also when the client goes away in the middle.
     let _in_flight = InFlight::new(&serving);
-    let caller = match serving.access.check(request.method(), request.path(), request.headers()) {
+    // The path as routes are matched with it: percent-encoding is undone, so that no spelling of a path goes
+    // around the scope that it needs.
+    let path = request.match_info().as_str().to_owned();
+    let caller = match serving.access.check(request.method(), &path, request.headers()) {
         Ok(caller) => caller,
         Err(problem) => return Err(failed(&serving, problem, &id, begun.elapsed())),
     };
     request.extensions_mut().insert(caller);
-    let limit = if request.path().starts_with("/admin/") { ADMIN_TIMEOUT } else { serving.request_timeout };
+    let limit = if path.starts_with("/admin/") { ADMIN_TIMEOUT } else { serving.request_timeout };
     let answer = tokio::time::timeout(limit, next.call(request)).await;
     let mut response = match answer {
         Ok(Ok(response)) => as_problem(response.map_into_boxed_body(), &id),

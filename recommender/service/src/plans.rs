@@ -1,7 +1,7 @@
 //! Search plans of a Bundle at work: what `recommender tune` chose, with the indexes that it needs.
 //!
-//! A plan is for one dim and at most the k that it was tuned for; whatever is past that is searched
-//! exactly. Indexes are made when a Bundle is loaded: a quarter of the table's prefix for int8, one more
+//! A plan is for one dim, at most the k that it was tuned for, and searches like those that its recall was
+//! measured with: of all items, by user vectors of the whole model. Whatever is past that is searched exactly. Indexes are made when a Bundle is loaded: a quarter of the table's prefix for int8, one more
 //! copy of the scanned prefix for cells.
 
 use retrieval::{CodedTable, Filter, Funnel, Ivf, NestedTable, Plan, Probe, RetrievalError, Scored, Tuned};
@@ -63,8 +63,8 @@ impl Plans {
     }
 
     /// Whether a search of `k` items at a dim goes by a plan that can miss some.
-    pub(crate) fn may_miss(&self, dim: usize, k: usize) -> bool {
-        self.by_dim.get(&dim).is_some_and(|planned| k <= planned.k && !matches!(planned.how, How::Coded(_)))
+    pub(crate) fn may_miss(&self, dim: usize, k: usize, as_tuned: bool) -> bool {
+        self.holds_for(dim, k, as_tuned).is_some_and(|planned| !planned.is_exact())
     }
 
     /// The best `k` items of the table by the plan of the query's dim; none where exact search is it.
@@ -74,14 +74,22 @@ impl Plans {
         query: &[f32],
         k: usize,
         filter: &Filter<'_>,
+        as_tuned: bool,
     ) -> Option<Result<Vec<Scored>, RetrievalError>> {
-        let planned = self.by_dim.get(&query.len())?;
-        let exact_at_any_k = matches!(planned.how, How::Coded(_));
-        (exact_at_any_k || k <= planned.k).then(|| planned.search(table, query, k, filter))
+        self.holds_for(query.len(), k, as_tuned).map(|planned| planned.search(table, query, k, filter))
+    }
+
+    fn holds_for(&self, dim: usize, k: usize, as_tuned: bool) -> Option<&Planned> {
+        self.by_dim.get(&dim).filter(|planned| planned.is_exact() || (as_tuned && k <= planned.k))
     }
 }
 
 impl Planned {
+    /// Whether it finds what exact search finds, whatever is asked.
+    fn is_exact(&self) -> bool {
+        matches!(self.how, How::Coded(_))
+    }
+
     fn search(
         &self,
         table: &NestedTable,

@@ -5,7 +5,7 @@ use crate::ServiceError;
 use crate::added::AddedError;
 use crate::request_id::REQUEST_ID_HEADER;
 use crate::trace_context::{TRACEPARENT, TraceContext};
-use actix_web::error::{JsonPayloadError, PathError, QueryPayloadError};
+use actix_web::error::{PathError, QueryPayloadError};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use feature_store::StoreError;
@@ -54,6 +54,9 @@ pub(crate) struct ProblemDocument {
     detail: String,
     /// As in the `x-request-id` header.
     request_id: String,
+    /// As in the `retry-after` header, which one of a batch's answers has not: seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_s: Option<u64>,
 }
 
 impl Problem {
@@ -124,6 +127,7 @@ impl Problem {
             status: self.status.as_u16(),
             detail: self.detail.clone(),
             request_id: self.request_id.clone().unwrap_or_default(),
+            retry_after_s: self.retry_after_s,
         }
     }
 
@@ -226,30 +230,6 @@ impl From<RetrievalError> for Problem {
             }
             // What is left names no field of a request: vectors and sets that the service made itself.
             failure => Problem::internal(failure),
-        }
-    }
-}
-
-impl From<JsonPayloadError> for Problem {
-    fn from(error: JsonPayloadError) -> Problem {
-        match error {
-            JsonPayloadError::OverflowKnownLength { length, limit } => {
-                let detail = format!("the body has {length} bytes; at most {limit} are accepted");
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
-            }
-            JsonPayloadError::Overflow { limit } => Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the body has more than {limit} bytes, which is the most accepted"),
-            ),
-            JsonPayloadError::ContentType => Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "the content type is absent or not JSON; send content-type: application/json",
-            ),
-            JsonPayloadError::Deserialize(error) => {
-                Problem::bad_request(format!("the body is not the JSON expected here: {error}"))
-            }
-            JsonPayloadError::Payload(error) => Problem::bad_request(format!("the body could not be read: {error}")),
-            other => Problem::internal(other),
         }
     }
 }

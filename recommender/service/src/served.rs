@@ -3,10 +3,11 @@
 use crate::ServiceError;
 use crate::added::{Added, AddedError};
 use crate::attributes;
+use crate::hidden::HiddenItems;
 use crate::plans::Plans;
 use crate::view::View;
 use feature_store::UserStateStore;
-use fmrlrec::Bundle;
+use fmrlrec::{Bundle, BundleShape};
 use retrieval::{Metadata, NestedTable};
 use sha2::{Digest as _, Sha256};
 use std::path::PathBuf;
@@ -20,14 +21,20 @@ const INDEX_THREADS: usize = 1;
 /// Weight of the newest batch in the mean cost: about the last 20 batches count.
 const NEWEST: f32 = 0.05;
 
+/// Added and hidden items, made from one reading of the store.
+type StoredItems = (Arc<Added>, Arc<HiddenItems>);
+
 /// One Bundle, its item table laid out, and what a request costs at each of its dims.
 pub(crate) struct ServedBundle {
     pub(crate) bundle: Bundle,
+    /// What it was trained at.
+    pub(crate) shape: BundleShape,
     table: Arc<NestedTable>,
     plans: Plans,
     metadata: Metadata,
-    added: RwLock<Arc<Added>>,
-    /// The store's generation of items that `added` was made from. Held while the next is made.
+    /// What the store has beside the Bundle.
+    items: RwLock<StoredItems>,
+    /// The store's generation of items that `items` was made from. Held while the next is made.
     refreshed: Mutex<Option<u64>>,
     /// Unlike the id, never the same for two loads.
     pub(crate) generation: u64,
@@ -50,13 +57,14 @@ impl ServedBundle {
         let costs_us = bundle.dims().iter().map(|_| AtomicU32::new(0)).collect();
         let plans = Plans::new(bundle.search_plans(), &table, INDEX_THREADS)
             .map_err(|reason| ServiceError::Plans { bundle_id: bundle.id().to_string(), reason })?;
-        let added = RwLock::new(Arc::new(Added::none(&bundle)));
+        let items = RwLock::new((Arc::new(Added::none(&bundle)), Arc::new(HiddenItems::none())));
         Ok(ServedBundle {
+            shape: bundle.shape(),
             bundle,
             table,
             plans,
             metadata,
-            added,
+            items,
             refreshed: Mutex::new(None),
             generation,
             folder,
@@ -81,25 +89,31 @@ impl ServedBundle {
 
     /// What a request that begins now sees.
     pub(crate) fn view(self: &Arc<Self>) -> View {
-        View::new(Arc::clone(self), Arc::clone(&self.added.read().unwrap_or_else(PoisonError::into_inner)))
+        let (added, hidden) = self.stored_items();
+        View::new(Arc::clone(self), added, hidden)
     }
 
-    /// Takes in the items that the store holds by now. Blocking; whoever comes while another is at it
+    fn stored_items(&self) -> StoredItems {
+        self.items.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes in the items that the store holds by now, and those that it hides. Blocking; whoever comes while another is at it
     /// waits, and then mostly finds it done, so that many changes at once cost one.
     ///
     /// # Errors
     /// The store's failure, or no memory for the vectors.
-    pub(crate) fn refresh_added(&self, store: &UserStateStore, most: usize) -> Result<(), AddedError> {
+    pub(crate) fn refresh_items(&self, store: &UserStateStore, most: usize) -> Result<(), AddedError> {
         let mut refreshed = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
         // Read before the list is: a change in between is looked for again, never missed.
         let generation = store.items_generation()?;
         if *refreshed == Some(generation) {
             return Ok(());
         }
-        let before = Arc::clone(&self.added.read().unwrap_or_else(PoisonError::into_inner));
-        if let Some(next) = before.next(&self.bundle, store, most)? {
-            *self.added.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
-        }
+        let (before, _) = self.stored_items();
+        let added = before.next(&self.bundle, store, most)?.map_or(before, Arc::new);
+        let id = |key: &str| self.bundle.vocabulary().id(key).or_else(|| added.id(key));
+        let hidden = Arc::new(HiddenItems::read(store, id)?);
+        *self.items.write().unwrap_or_else(PoisonError::into_inner) = (added, hidden);
         *refreshed = Some(generation);
         Ok(())
     }

@@ -53,7 +53,15 @@ pub async fn run_with_clock(
     clock: Clock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServiceError> {
-    run_in(listener, config, bundle, store, Surroundings { clock, stream: None, spans: None }, shutdown).await
+    run_in(
+        listener,
+        config,
+        bundle,
+        store,
+        Surroundings { clock, stream: None, spans: None, ready: Box::new(|| ()) },
+        shutdown,
+    )
+    .await
 }
 
 /// What a service takes from its caller beside config, Bundle and state.
@@ -64,6 +72,8 @@ pub struct Surroundings {
     pub stream: Option<Arc<dyn EventStream>>,
     /// Who collects traces.
     pub spans: Option<Arc<dyn SpanSink>>,
+    /// Called once everything is accepted and the port is answered.
+    pub ready: Box<dyn FnOnce() + Send>,
 }
 
 /// [`run`] with all that the caller may give.
@@ -78,8 +88,10 @@ pub async fn run_in(
     surroundings: Surroundings,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServiceError> {
-    let serving = web::Data::new(Serving::new(&config, bundle, store, surroundings)?);
+    let Surroundings { clock, stream, spans, ready } = surroundings;
+    let serving = web::Data::new(Serving::new(&config, bundle, store, (clock, stream, spans))?);
     let server = start(listener, &config, &serving)?;
+    ready();
     let handle = server.handle();
     let mut server = pin!(server);
     let drain_delay = Duration::from_secs(config.server.drain_delay_s);
@@ -110,23 +122,36 @@ async fn watch(serving: &web::Data<Serving>) {
     let mut ticks = tokio::time::interval(TICK);
     // After a pause, one look is as good as many.
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut refresh: Option<tokio::task::JoinHandle<()>> = None;
+    let mut refresh: Option<tokio::task::JoinHandle<bool>> = None;
+    let mut failing = false;
     loop {
         for _ in 0..ITEMS_TICKS {
             ticks.tick().await;
             serving.tick();
         }
-        // Not awaited: the disk must not hold up the tiers. One at a time, however long it takes.
-        if refresh.as_ref().is_some_and(|running| !running.is_finished()) {
-            continue;
+        // Not awaited before it is done: the disk must not hold up the tiers. One at a time, however long it takes.
+        match refresh.take() {
+            Some(running) if !running.is_finished() => {
+                refresh = Some(running);
+                continue;
+            }
+            Some(done) => failing = done.await.unwrap_or(true),
+            None => {}
         }
         let shared = serving.clone();
-        refresh = Some(tokio::task::spawn_blocking(move || {
-            if let Err(error) = shared.refresh_added() {
-                tracing::error!(%error, "items of the store cannot be taken in");
-            }
-        }));
+        refresh = Some(tokio::task::spawn_blocking(move || refresh_items(&shared, failing)));
     }
+}
+
+/// Takes in items; true if that failed. Says so at the first time of a row, and when it is over.
+fn refresh_items(serving: &Serving, failed_before: bool) -> bool {
+    match (serving.refresh_items(), failed_before) {
+        (Err(error), false) => tracing::error!(%error, "items of the store cannot be taken in; trying on"),
+        (Ok(()), true) => tracing::info!("items of the store are taken in again"),
+        (Err(_), true) => return true,
+        (Ok(()), false) => return false,
+    }
+    !failed_before
 }
 
 /// Worker threads let go of the state a moment after the server ends. Waiting for them means that the
@@ -178,9 +203,6 @@ fn start(
 fn extractors(app: &mut web::ServiceConfig, limits: &LimitsConfig) {
     app.app_data(limits.clone())
         .app_data(web::PayloadConfig::new(limits.body_bytes))
-        .app_data(
-            web::JsonConfig::default().limit(limits.body_bytes).error_handler(|error, _| Problem::from(error).into()),
-        )
         .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::from(error).into()))
         .app_data(web::PathConfig::default().error_handler(|error, _| Problem::from(error).into()));
 }

@@ -11,7 +11,6 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::recent::Recent;
 use crate::served::{BundleSlot, ServedBundle};
-use crate::server::Surroundings;
 use crate::shadow::Shadow;
 use crate::spans::SpanSink;
 use crate::stream::EventStream;
@@ -50,6 +49,8 @@ pub(crate) struct Serving {
     pub(crate) bundle_folder: PathBuf,
     /// Held while a Bundle is loaded or tiers are changed: one at a time, each checked against the other.
     pub(crate) loading: tokio::sync::Mutex<()>,
+    /// Item changes at once: they lay out tables, and must leave blocking threads to events.
+    item_changes: Arc<Semaphore>,
     draining: AtomicBool,
     in_flight: Arc<Semaphore>,
     pool: Pool,
@@ -64,9 +65,8 @@ impl Serving {
         config: &ServiceConfig,
         bundle: Bundle,
         store: UserStateStore,
-        surroundings: Surroundings,
+        (clock, stream, spans): (Clock, Option<Arc<dyn EventStream>>, Option<Arc<dyn SpanSink>>),
     ) -> Result<Serving, ServiceError> {
-        let Surroundings { clock, stream, spans } = surroundings;
         config.validate(&bundle.shape())?;
         let access = Access::new(&config.access);
         let (tiers, header, max_k) = (&config.tiers, &config.tier_header, config.limits.max_k);
@@ -74,7 +74,7 @@ impl Serving {
         let metrics = Metrics::new()?;
         let slot = BundleSlot::new(ServedBundle::new(bundle, config.bundle.clone())?);
         metrics.bundles_are(&slot);
-        let users = Arc::new(UserStates::new(store, config.state.cache_mib << 20, Arc::clone(&clock)));
+        let users = Arc::new(UserStates::new(store, config.state.cache_mib << 20));
         let sizes = PoolSizes {
             threads: config.server.compute_threads,
             max_queue: config.server.max_queue,
@@ -83,7 +83,7 @@ impl Serving {
         };
         let serving = Serving {
             bundle: slot,
-            pool: Pool::start(sizes, Arc::clone(&users), metrics.clone())?,
+            pool: Pool::start(sizes, Arc::clone(&users), metrics.clone(), Arc::clone(&clock))?,
             store: users,
             tiers,
             access,
@@ -99,20 +99,21 @@ impl Serving {
             recent: Recent::default(),
             bundle_folder: config.bundle.clone(),
             loading: tokio::sync::Mutex::new(()),
+            item_changes: Arc::new(Semaphore::new((config.server.blocking_threads / 2).max(1))),
             draining: AtomicBool::new(false),
             in_flight: Arc::new(Semaphore::new(config.server.max_in_flight)),
         };
-        serving.refresh_added().map_err(|error| ServiceError::AddedItems { reason: error.to_string() })?;
+        serving.refresh_items().map_err(|error| ServiceError::AddedItems { reason: error.to_string() })?;
         Ok(serving)
     }
 
-    /// Takes items that came or went into every Bundle in memory. Blocking.
+    /// Takes items that came, went or were hidden into every Bundle in memory. Blocking.
     ///
     /// # Errors
     /// The store's failure, or no memory for the vectors.
-    pub(crate) fn refresh_added(&self) -> Result<(), AddedError> {
+    pub(crate) fn refresh_items(&self) -> Result<(), AddedError> {
         for served in self.bundle.all() {
-            served.refresh_added(self.store.store(), self.limits.added_items)?;
+            served.refresh_items(self.store.store(), self.limits.added_items)?;
         }
         let view = self.bundle.view();
         self.metrics.added_items.set(view.added().len() as i64);
@@ -145,7 +146,7 @@ impl Serving {
 /// # Errors
 /// 429 past the tier's rate, 503 past its smallest dim, or what is wrong with the question.
 pub(crate) async fn ranked(serving: &Serving, view: &View, choice: &Choice, ask: Ask) -> Result<Ranked, Problem> {
-    let ranked = asked(serving, view, &choice.tier, ask).await?;
+    let ranked = submit(serving, view, &choice.tier, ask, false).await?;
     serving.metrics.answers.with_label_values(&[view.bundle.id(), &choice.tier.name]).inc();
     if ranked.dim < choice.dim {
         serving.metrics.degraded.with_label_values(&[&*choice.tier.name, &ranked.dim.to_string()]).inc();
@@ -153,13 +154,23 @@ pub(crate) async fn ranked(serving: &Serving, view: &View, choice: &Choice, ask:
     Ok(ranked)
 }
 
-/// The same without counting it as an answer.
+/// The same for a Bundle in the shadow: nothing of it counts as the tier's.
 ///
 /// # Errors
 /// As [`ranked`].
-pub(crate) async fn asked(serving: &Serving, view: &View, tier: &Arc<Tier>, ask: Ask) -> Result<Ranked, Problem> {
+pub(crate) async fn ranked_in_shadow(
+    serving: &Serving,
+    view: &View,
+    tier: &Arc<Tier>,
+    ask: Ask,
+) -> Result<Ranked, Problem> {
+    submit(serving, view, tier, ask, true).await
+}
+
+async fn submit(serving: &Serving, view: &View, tier: &Arc<Tier>, ask: Ask, shadow: bool) -> Result<Ranked, Problem> {
     let (answer, answered) = oneshot::channel();
-    serving.pool.submit(Job { view: view.clone(), tier: Arc::clone(tier), ask, begun: Instant::now(), answer })?;
+    let (view, tier, begun) = (view.clone(), Arc::clone(tier), Instant::now());
+    serving.pool.submit(Job { view, tier, ask, begun, shadow, answer })?;
     answered.await.map_err(|_| Problem::internal("a compute thread dropped the request"))?
 }
 
@@ -171,6 +182,21 @@ pub(crate) fn admit(serving: &Serving, choice: &Choice, key: Option<usize>) -> R
     choice.tier.admit(key).inspect_err(|_| {
         serving.metrics.refused.with_label_values(&[&*choice.tier.name, "rate"]).inc();
     })
+}
+
+/// [`blocking`] for a change of an item. Changes wait for each other before they take a thread, within the
+/// request's time limit; those that wait together are laid out together.
+pub(crate) async fn changing_items<T: Send + 'static>(
+    serving: &web::Data<Serving>,
+    work: impl FnOnce(&Serving) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let turn = Arc::clone(&serving.item_changes).acquire_owned().await.map_err(Problem::internal)?;
+    let work = move |serving: &Serving| {
+        // As in `blocking`: the turn is the work's.
+        let _turn = turn;
+        work(serving)
+    };
+    blocking(serving, work).await
 }
 
 /// Runs work that waits for the disk on the blocking threads; past `max_in_flight` it is refused, so

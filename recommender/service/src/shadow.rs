@@ -1,14 +1,15 @@
 //! Shadow traffic: a Bundle on trial ranks what is asked of the Bundle of now, its answers go to nobody,
 //! and how far the two agree is counted. So a Bundle is judged on live requests before any user sees it.
 //!
-//! It never costs a caller: the question is put after the answer is known, only while the tier is at its
-//! full dim with nothing waiting, and at most [`MOST`] at once; what is left out is counted too.
+//! The question is put once the answer is known, only while the tier is at its full dim with nothing waiting,
+//! and at most [`MOST`] at once; what is left out is counted too. It takes compute time like any other, and
+//! does not count as an answer of the tier.
 
 use crate::asking::ask;
 use crate::compute::Ranked;
 use crate::problem::Problem;
 use crate::routes::RecommendRequest;
-use crate::serving::{Serving, asked};
+use crate::serving::{Serving, ranked_in_shadow};
 use crate::tiers::Choice;
 use crate::view::View;
 use actix_web::web;
@@ -51,21 +52,30 @@ pub(crate) fn follow(
     let (serving, choice) = (serving.clone(), choice.clone());
     actix_web::rt::spawn(async move {
         let _place = place;
-        let outcome = compare(&serving, &other, &choice, ask, &answered).await;
-        serving.metrics.shadow.with_label_values(&[if outcome.is_ok() { "compared" } else { "failed" }]).inc();
+        let outcome = match compare(&serving, &other, &choice, ask, &answered).await {
+            Ok(true) => "compared",
+            Ok(false) => "left_out",
+            Err(_) => "failed",
+        };
+        serving.metrics.shadow.with_label_values(&[outcome]).inc();
     });
 }
 
+/// False if load made the dim another one in the meantime: then the two are not comparable.
 async fn compare(
     serving: &Serving,
     other: &View,
     choice: &Choice,
     ask: crate::compute::Ask,
     answered: &HashSet<String>,
-) -> Result<(), Problem> {
-    let found = asked(serving, other, &choice.tier, ask).await?;
+) -> Result<bool, Problem> {
+    let dim = ask.dim;
+    let found = ranked_in_shadow(serving, other, &choice.tier, ask).await?;
+    if found.dim != dim {
+        return Ok(false);
+    }
     let keys = found.items.iter().filter_map(|item| other.item(item.id));
     let both = keys.filter(|item| answered.contains(item.key)).count();
     serving.metrics.shadow_overlap.observe(both as f64 / answered.len() as f64);
-    Ok(())
+    Ok(true)
 }

@@ -94,7 +94,7 @@ async fn load_alone(serving: &web::Data<Serving>, wish: SwapWish) -> Result<Swap
         tracing::warn!(detail = problem.detail, "a bundle was refused; the old one keeps serving");
     })?;
     match (report.switched, permille) {
-        (true, ALL) if !shadow => switch(serving, next),
+        (true, ALL) if !shadow => switch(serving, next).await?,
         (true, permille) => {
             tracing::info!(bundle_id = next.bundle.id(), permille, shadow, "a bundle is on trial");
             serving.bundle.set_trial(Some(Trial { served: next, permille, shadow }));
@@ -109,7 +109,7 @@ async fn load_alone(serving: &web::Data<Serving>, wish: SwapWish) -> Result<Swap
 ///
 /// # Errors
 /// 409 if there is none or a load runs, or if the live tiers do not fit it.
-pub(crate) fn roll_back(serving: &Serving) -> Result<(), Problem> {
+pub(crate) async fn roll_back(serving: &web::Data<Serving>) -> Result<(), Problem> {
     let Ok(_one_at_a_time) = serving.loading.try_lock() else {
         return Err(Problem::conflict("another admin change is running; try again when it is done"));
     };
@@ -123,21 +123,24 @@ pub(crate) fn roll_back(serving: &Serving) -> Result<(), Problem> {
         Problem::conflict("there is no bundle to go back to: none was swapped since the service started")
     })?;
     serving.tiers.fits(&previous.bundle.shape()).map_err(|error| Problem::conflict(error.to_string()))?;
-    switch(serving, previous);
+    switch(serving, previous).await?;
     serving.metrics.bundles_are(&serving.bundle);
     serving.metrics.swaps.with_label_values(&["rolled_back"]).inc();
     Ok(())
 }
 
-fn switch(serving: &Serving, next: Arc<ServedBundle>) {
+async fn switch(serving: &web::Data<Serving>, next: Arc<ServedBundle>) -> Result<(), Problem> {
     // Items that came while it was looked at, or while it was out of service.
-    if let Err(error) = next.refresh_added(serving.store.store(), serving.limits.added_items) {
+    let (shared, refreshed) = (serving.clone(), Arc::clone(&next));
+    let refresh = move || refreshed.refresh_items(shared.store.store(), shared.limits.added_items);
+    if let Err(error) = web::block(refresh).await.map_err(Problem::internal)? {
         tracing::error!(%error, "items of the store cannot be taken in");
     }
     tracing::info!(bundle_id = next.bundle.id(), "serving another bundle");
     // What was on trial is either this one or no longer wanted.
     serving.bundle.set_trial(None);
     serving.bundle.swap(next);
+    Ok(())
 }
 
 /// A folder by name beside the configured one: a caller chooses among Bundles, not among paths.
@@ -162,7 +165,7 @@ fn prepare(serving: &Serving, folder: &Path, wish: &SwapWish) -> Result<(SwapRep
     serving.tiers.fits(&bundle.shape()).map_err(refused)?;
     let next = ServedBundle::new(bundle, folder.to_path_buf()).map_err(refused)?;
     let next = Arc::new(next);
-    next.refresh_added(serving.store.store(), serving.limits.added_items)?;
+    next.refresh_items(serving.store.store(), serving.limits.added_items)?;
     let load_ms = begun.elapsed().as_millis() as u64;
     let begun = Instant::now();
     let (current, seen) = (serving.bundle.view(), next.view());
@@ -174,6 +177,9 @@ fn prepare(serving: &Serving, folder: &Path, wish: &SwapWish) -> Result<(SwapRep
             return Err(refused("it answers a request of late with no item"));
         }
         overlaps.push(new.iter().filter(|key| old.contains(key)).count() as f64 / new.len() as f64);
+    }
+    if overlaps.is_empty() && wish.min_overlap > 0.0 {
+        return Err(refused("min_overlap needs requests of late to compare, and there were none; send 0 without"));
     }
     let overlap = (!overlaps.is_empty()).then(|| overlaps.iter().sum::<f64>() / overlaps.len() as f64);
     if overlap.is_some_and(|overlap| overlap < wish.min_overlap) {
@@ -214,6 +220,7 @@ fn first_items(serving: &Serving, view: &View, asked: &Asked) -> Result<Vec<Stri
         hidden: [entry.seen(), &[], &[]],
         only: None,
         filter: None,
+        as_tuned: true,
     };
     let mut found = top_k_batch(view, SearchMode::Exact, &[search]);
     let items = found.pop().ok_or_else(|| Problem::internal("a search gave no result"))??;

@@ -9,8 +9,6 @@
 //!
 //! `kept.rs` says which items the model reads. Limits: the cache is bounded in bytes.
 
-use crate::clock::Clock;
-use crate::hidden::HiddenItems;
 use crate::kept::{Kept, Window};
 use crate::problem::Problem;
 use crate::view::View;
@@ -195,28 +193,18 @@ impl Weighter<UserKey, Arc<UserEntry>> for InBytes {
 pub(crate) struct UserStates {
     store: UserStateStore,
     cache: Cache<UserKey, Arc<UserEntry>, InBytes>,
-    hidden: HiddenItems,
 }
 
 impl UserStates {
     /// A cache of at most `cache_bytes`, about.
-    pub(crate) fn new(store: UserStateStore, cache_bytes: usize, clock: Clock) -> UserStates {
+    pub(crate) fn new(store: UserStateStore, cache_bytes: usize) -> UserStates {
         let entries = cache_bytes / (8 * ENTRY_BYTES) + 1;
-        UserStates {
-            store,
-            cache: Cache::with_weighter(entries, cache_bytes as u64, InBytes),
-            hidden: HiddenItems::new(clock),
-        }
+        UserStates { store, cache: Cache::with_weighter(entries, cache_bytes as u64, InBytes) }
     }
 
     /// Makes events durable.
     pub(crate) fn append(&self, events: &[Event]) -> Result<Applied, StoreError> {
         self.store.append(events)
-    }
-
-    /// Ids of items that must not be recommended now, ascending.
-    pub(crate) fn hidden(&self, view: &View) -> Result<Arc<[u32]>, Problem> {
-        self.hidden.ids(&self.store, view)
     }
 
     /// The store itself.

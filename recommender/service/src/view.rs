@@ -1,7 +1,8 @@
-//! What one request sees: a Bundle and the items added to it, taken once and kept, so that neither a
-//! swap nor a new item splits an answer.
+//! What one request sees: a Bundle, the items added to it and those that are hidden, taken once and kept, so
+//! that neither a swap nor a new item splits an answer.
 
 use crate::added::Added;
+use crate::hidden::HiddenItems;
 use crate::problem::Problem;
 use crate::served::ServedBundle;
 use fmrlrec::UserState;
@@ -9,11 +10,12 @@ use retrieval::{Bitset, Predicate, Tailed};
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A Bundle with its added items. Ids go on behind the Bundle's.
+/// A Bundle with its added and its hidden items. Ids of added ones go on behind the Bundle's.
 #[derive(Clone)]
 pub(crate) struct View {
     served: Arc<ServedBundle>,
     added: Arc<Added>,
+    hidden: Arc<HiddenItems>,
 }
 
 /// An item, whichever it is.
@@ -50,12 +52,17 @@ impl Deref for View {
 }
 
 impl View {
-    pub(crate) fn new(served: Arc<ServedBundle>, added: Arc<Added>) -> View {
-        View { served, added }
+    pub(crate) fn new(served: Arc<ServedBundle>, added: Arc<Added>, hidden: Arc<HiddenItems>) -> View {
+        View { served, added, hidden }
     }
 
     pub(crate) fn added(&self) -> &Added {
         &self.added
+    }
+
+    /// Ids that must not be recommended at a time, ascending.
+    pub(crate) fn hidden_at(&self, now_ms: i64) -> Arc<[u32]> {
+        self.hidden.at(now_ms)
     }
 
     /// Trained dims, ascending.

@@ -168,7 +168,9 @@ fn the_redis_overlay_agrees_with_the_flags_and_its_server_is_safe() {
     let urls: Vec<&str> = overlay.lines().filter_map(|line| line.trim().strip_prefix("RECOMMENDER_STATE: ")).collect();
     assert!(urls.len() == 2 && urls[0] == urls[1], "both have one state: {urls:?}");
     assert!(matches!(urls[0].parse(), Ok(feature_store::StateLocation::Server(_))), "{}", urls[0]);
-    assert!(succeed(["serve", "--help"]).contains("[env: RECOMMENDER_STATE]"));
+    let help = succeed(["serve", "--help"]);
+    assert!(help.contains("[env: RECOMMENDER_STATE]") && help.contains("[env: RECOMMENDER_TIERS_FILE"), "{help}");
+    assert!(overlay.contains("RECOMMENDER_TIERS_FILE: /data/tiers-2.json"), "two services, one volume");
     let settings: Vec<&str> = redis.iter().skip(1).map(String::as_str).collect();
     let Some(server) = crate::redis_server::RedisServer::start(&settings) else { return };
     let store = feature_store::UserStateStore::open_at(&server.url("x").parse().unwrap(), 10).unwrap();

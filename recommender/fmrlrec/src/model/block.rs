@@ -70,6 +70,22 @@ impl<B: Backend> Block<B> {
             },
         }
     }
+}
+
+impl<B: NestedBackend> Block<B> {
+    /// # Shapes
+    /// `x` `[t, d]`, `keep` `[t]` as in [`Lru::forward`] -> `[t, d]`.
+    pub fn forward(&self, x: Tensor<B, 2>, keep: &[f32], dropout: &mut Dropout) -> Tensor<B, 2> {
+        let y = self.lru.forward(self.input_norm.forward(x.clone()), keep);
+        self.after_lru(x + dropout.apply(y), dropout)
+    }
+
+    /// As [`Block::forward`] without dropout, with the hidden states that it went through, `[t, d]`.
+    pub fn forward_with_states(&self, x: Tensor<B, 2>, keep: &[f32]) -> (Tensor<B, 2>, Complex<B>) {
+        let states = self.lru.states(self.input_norm.forward(x.clone()), keep);
+        let y = self.lru.output(states.clone());
+        (self.after_lru(x + y, &mut Dropout::off()), states)
+    }
 
     /// One token a row; see [`Lru::step`].
     pub fn step(&self, x: Tensor<B, 2>, state: Complex<B>) -> (Tensor<B, 2>, Complex<B>) {
@@ -80,14 +96,5 @@ impl<B: Backend> Block<B> {
     fn after_lru(&self, x: Tensor<B, 2>, dropout: &mut Dropout) -> Tensor<B, 2> {
         let y = self.feed_forward.forward(self.post_norm.forward(x.clone()), dropout);
         x + dropout.apply(y)
-    }
-}
-
-impl<B: NestedBackend> Block<B> {
-    /// # Shapes
-    /// `x` `[t, d]`, `keep` `[t]` as in [`Lru::forward`] -> `[t, d]`.
-    pub fn forward(&self, x: Tensor<B, 2>, keep: &[f32], dropout: &mut Dropout) -> Tensor<B, 2> {
-        let y = self.lru.forward(self.input_norm.forward(x.clone()), keep);
-        self.after_lru(x + dropout.apply(y), dropout)
     }
 }

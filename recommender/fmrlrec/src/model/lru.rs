@@ -92,7 +92,7 @@ impl<B: Backend> Lru<B> {
     }
 
     /// `Re(out_proj(h))`.
-    fn output(&self, h: Complex<B>) -> Tensor<B, 2> {
+    pub(super) fn output(&self, h: Complex<B>) -> Tensor<B, 2> {
         self.out_proj_re.forward(h.re) - self.out_proj_im.forward(h.im)
     }
 

@@ -86,7 +86,7 @@ pub struct FmrlRec<B: Backend> {
 #[derive(Debug, Clone)]
 pub struct HiddenState<B: Backend>(pub Vec<Complex<B>>);
 
-impl<B: Backend> FmrlRec<B> {
+impl<B: NestedBackend> FmrlRec<B> {
     /// Fresh weights for `items` items (PAD not counted) with features of width `feature_dim`.
     pub fn new(config: &ModelConfig, feature_dim: usize, items: usize, seed: u64, device: &B::Device) -> FmrlRec<B> {
         let mut init = Init::new(seed, device);
@@ -233,7 +233,7 @@ impl<B: NestedBackend> FmrlRec<B> {
 }
 
 /// `x` through a norm that may be absent.
-fn normed<B: Backend>(norm: &Option<NestedLayerNorm<B>>, x: Tensor<B, 2>) -> Tensor<B, 2> {
+fn normed<B: NestedBackend>(norm: &Option<NestedLayerNorm<B>>, x: Tensor<B, 2>) -> Tensor<B, 2> {
     match norm {
         Some(norm) => norm.forward(x),
         None => x,

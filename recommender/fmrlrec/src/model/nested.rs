@@ -4,11 +4,9 @@
 //! A layer works at every nesting dim: the width of its input says how many slices take part.
 
 use super::init::Init;
+use crate::ops::NestedBackend;
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, backend::Backend};
-
-/// Variance floor of layer norm.
-pub const LAYER_NORM_EPS: f64 = 1e-5;
+use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
 
 /// One output slice of a nested linear layer: `y = x W^T + b`.
 #[derive(Module, Debug)]
@@ -91,26 +89,23 @@ impl<B: Backend> NestedLayerNorm<B> {
         NestedLayerNorm { slices }
     }
 
-    /// # Shapes
-    /// `x` `[n, d]` for a nesting dim `d` -> `[n, d]`.
-    pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        let mut parts = Vec::with_capacity(self.slices.len());
-        let mut start = 0;
-        for slice in leading(&self.slices, x.dims()[1], |slice| slice.weight.dims()[0]) {
-            let width = slice.weight.dims()[0];
-            let part = x.clone().narrow(1, start, width);
-            let centred = part.clone() - part.mean_dim(1);
-            let variance = centred.clone().powf_scalar(2.0).mean_dim(1);
-            let normed = centred / (variance + LAYER_NORM_EPS).sqrt();
-            parts.push(normed * slice.weight.val().reshape([1, width]) + slice.bias.val().reshape([1, width]));
-            start += width;
-        }
-        Tensor::cat(parts, 1)
-    }
-
     /// The norm of a smaller model.
     pub fn slice(&self, dim: usize) -> NestedLayerNorm<B> {
         NestedLayerNorm { slices: leading(&self.slices, dim, |slice| slice.weight.dims()[0]).to_vec() }
+    }
+}
+
+impl<B: NestedBackend> NestedLayerNorm<B> {
+    /// # Shapes
+    /// `x` `[n, d]` for a nesting dim `d` -> `[n, d]`.
+    pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        let slices = leading(&self.slices, x.dims()[1], |slice| slice.weight.dims()[0]);
+        let widths: Vec<usize> = slices.iter().map(|slice| slice.weight.dims()[0]).collect();
+        let row = |param: &Param<Tensor<B, 1>>| param.val().unsqueeze::<2>();
+        let scale = Tensor::cat(slices.iter().map(|slice| row(&slice.weight)).collect(), 1);
+        let shift = Tensor::cat(slices.iter().map(|slice| row(&slice.bias)).collect(), 1);
+        let (x, params) = (x.into_primitive().tensor(), Tensor::cat(vec![scale, shift], 0).into_primitive().tensor());
+        Tensor::from_primitive(TensorPrimitive::Float(B::nested_norm(x, params, &widths)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! How the two operations enter burn's autodiff graph. A custom operation has one output, so real
+//! How the own operations enter burn's autodiff graph. A custom operation has one output, so real
 //! and imaginary parts travel in one tensor.
 
 use super::{Factored, LossAndGrads, NestedBackend, Objective, host_values};
@@ -27,6 +27,25 @@ impl<B: NestedBackend> Backward<B, 2> for Scan {
         }
         if let Some(node) = lambda {
             grads.register::<B>(node.id, dlambda);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Norm;
+
+impl<B: NestedBackend> Backward<B, 2> for Norm {
+    /// Input, parameters, widths of the slices.
+    type State = (FloatTensor<B>, FloatTensor<B>, Vec<usize>);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (x, params, widths) = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let found = B::nested_norm_backward(x, params, &widths, grad);
+        for (node, grad) in ops.parents.into_iter().zip(found) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, grad);
+            }
         }
     }
 }
@@ -67,6 +86,23 @@ impl<B: NestedBackend, C: CheckpointStrategy> NestedBackend for Autodiff<B, C> {
         _: FloatTensor<Self>,
     ) -> [FloatTensor<Self>; 2] {
         panic!("the scan has no second derivative: nothing in training asks for one")
+    }
+
+    fn nested_norm(x: FloatTensor<Self>, params: FloatTensor<Self>, widths: &[usize]) -> FloatTensor<Self> {
+        let y = B::nested_norm(x.primitive.clone(), params.primitive.clone(), widths);
+        match Norm.prepare::<C>([x.node.clone(), params.node.clone()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((x.primitive, params.primitive, widths.to_vec()), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn nested_norm_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: &[usize],
+        _: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 2] {
+        panic!("the norm has no second derivative: nothing in training asks for one")
     }
 
     fn nested_cross_entropy(

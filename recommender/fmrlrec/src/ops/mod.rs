@@ -1,6 +1,6 @@
-//! The two operations that are worth own code: the scan and the nested cross entropy, each with
-//! its backward. Tensor operations would take 10 times as long for the scan and materialise
-//! dims x positions x items for the loss.
+//! The operations that are worth own code: the scan, the nested layer norm and the nested cross entropy, each
+//! with its backward. Tensor operations would take 10 times as long for the scan, pass over the item table some
+//! thirty times for its norm, and materialise dims x positions x items for the loss.
 //!
 //! On CPU they compute on host slices, where the tensors live, in f32 or f64. Any other backend gets
 //! [`portable`] tensor operations, and a GPU a kernel for the scan; the autodiff side stays as it is.
@@ -10,6 +10,7 @@ mod cross_entropy;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod cube;
 mod exp;
+mod norm;
 pub mod portable;
 mod product;
 mod real;
@@ -19,6 +20,7 @@ mod scan_kernels;
 mod softmax;
 
 pub use cross_entropy::{CrossEntropy, Objective, Scoring, nested_cross_entropy};
+pub use norm::{LAYER_NORM_EPS, nested_norm, nested_norm_backward};
 pub(crate) use product::{Matrix, multiply_add};
 pub use product::{add_slice_scores, slices};
 pub use real::Real;
@@ -48,6 +50,25 @@ pub trait NestedBackend: Backend {
         grad: FloatTensor<Self>,
     ) -> [FloatTensor<Self>; 2] {
         portable::lru_scan_backward::<Self>(h, lambda, keep, grad)
+    }
+
+    /// One layer norm a slice.
+    ///
+    /// # Shapes
+    /// `x` `[n, d]`, `params` `[2, d]` (scale, then shift), `widths` of the slices -> `[n, d]`.
+    fn nested_norm(x: FloatTensor<Self>, params: FloatTensor<Self>, widths: &[usize]) -> FloatTensor<Self> {
+        portable::nested_norm::<Self>(x, params, widths)
+    }
+
+    /// Gradients of [`NestedBackend::nested_norm`] for `x` and `params`, from its input and the output's
+    /// gradient `[n, d]`.
+    fn nested_norm_backward(
+        x: FloatTensor<Self>,
+        params: FloatTensor<Self>,
+        widths: &[usize],
+        grad: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 2] {
+        portable::nested_norm_backward::<Self>(x, params, widths, grad)
     }
 
     /// Cross entropy over all dims with its gradients: forming them together costs less than keeping
@@ -103,6 +124,20 @@ impl NestedBackend for Flex {
         }
     }
 
+    fn nested_norm(x: FlexTensor, params: FlexTensor, widths: &[usize]) -> FlexTensor {
+        match x.dtype() {
+            DType::F64 => flex_norm::<f64>(x, params, widths),
+            _ => flex_norm::<f32>(x, params, widths),
+        }
+    }
+
+    fn nested_norm_backward(x: FlexTensor, params: FlexTensor, widths: &[usize], grad: FlexTensor) -> [FlexTensor; 2] {
+        match x.dtype() {
+            DType::F64 => flex_norm_backward::<f64>(x, params, widths, grad),
+            _ => flex_norm_backward::<f32>(x, params, widths, grad),
+        }
+    }
+
     fn nested_cross_entropy(
         x: FlexTensor,
         table: FlexTensor,
@@ -126,6 +161,22 @@ fn flex_scan_backward<T: Real>(h: FlexTensor, lambda: FlexTensor, keep: &[f32], 
     let (h, lambda, grad) = (h.to_contiguous(), lambda.to_contiguous(), grad.to_contiguous());
     let (du, dlambda) = lru_scan_backward::<T>(h.storage(), lambda.storage(), keep, grad.storage());
     [flex(du, h.layout().shape()), flex(dlambda, lambda.layout().shape())]
+}
+
+fn flex_norm<T: Real>(x: FlexTensor, params: FlexTensor, widths: &[usize]) -> FlexTensor {
+    let (x, params) = (x.to_contiguous(), params.to_contiguous());
+    flex(nested_norm::<T>(x.storage(), params.storage(), widths), x.layout().shape())
+}
+
+fn flex_norm_backward<T: Real>(
+    x: FlexTensor,
+    params: FlexTensor,
+    widths: &[usize],
+    grad: FlexTensor,
+) -> [FlexTensor; 2] {
+    let (x, params, grad) = (x.to_contiguous(), params.to_contiguous(), grad.to_contiguous());
+    let (dx, dparams) = nested_norm_backward::<T>(x.storage(), params.storage(), widths, grad.storage());
+    [flex(dx, x.layout().shape()), flex(dparams, params.layout().shape())]
 }
 
 fn flex_cross_entropy<T: Real>(

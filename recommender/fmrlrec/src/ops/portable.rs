@@ -1,8 +1,8 @@
-//! The two operations in plain tensor operations, for a backend that has no kernels of its own. All
+//! The own operations in plain tensor operations, for a backend that has no kernels of its own. All
 //! values stay on the device. The loss goes over the same item tiles as the host version; the scan
 //! doubles its reach each round, `log2(longest sequence)` rounds in all.
 
-use super::{Factored, LossAndGrads, Objective, slices};
+use super::{Factored, LAYER_NORM_EPS, LossAndGrads, Objective, slices};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Int, Tensor, TensorData, TensorPrimitive};
@@ -40,6 +40,55 @@ pub fn lru_scan_backward<B: Backend>(
     let re = (hr.clone() * gr.clone() + hi.clone() * gi.clone()).sum_dim(0);
     let im = (hr * gi - hi * gr).sum_dim(0);
     [primitive(g), primitive(Tensor::cat(vec![re, im], 0))]
+}
+
+/// As [`super::NestedBackend::nested_norm`].
+pub fn nested_norm<B: Backend>(x: FloatTensor<B>, params: FloatTensor<B>, widths: &[usize]) -> FloatTensor<B> {
+    let (x, params) = (tensor::<B>(x), tensor::<B>(params));
+    let (scale, shift) = (params.clone().narrow(0, 0, 1), params.narrow(0, 1, 1));
+    let parts = ranges(widths).map(|at| standardised(columns(&x, &at)).0).collect();
+    primitive(Tensor::cat(parts, 1) * scale + shift)
+}
+
+/// As [`super::NestedBackend::nested_norm_backward`].
+pub fn nested_norm_backward<B: Backend>(
+    x: FloatTensor<B>,
+    params: FloatTensor<B>,
+    widths: &[usize],
+    grad: FloatTensor<B>,
+) -> [FloatTensor<B>; 2] {
+    let (x, params, grad) = (tensor::<B>(x), tensor::<B>(params), tensor::<B>(grad));
+    let scaled = grad.clone() * params.narrow(0, 0, 1);
+    let (mut dx, mut z) = (Vec::new(), Vec::new());
+    for at in ranges(widths) {
+        let (part, rate) = standardised(columns(&x, &at));
+        let g = columns(&scaled, &at);
+        let along = (g.clone() * part.clone()).mean_dim(1);
+        dx.push((g.clone() - g.mean_dim(1) - part.clone() * along) * rate);
+        z.push(part);
+    }
+    let dscale = (grad.clone() * Tensor::cat(z, 1)).sum_dim(0);
+    [primitive(Tensor::cat(dx, 1)), primitive(Tensor::cat(vec![dscale, grad.sum_dim(0)], 0))]
+}
+
+/// Rows at mean 0 and variance 1, and what they were multiplied by, `[n, 1]`.
+fn standardised<B: Backend>(x: Tensor<B, 2>) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    let centred = x.clone() - x.mean_dim(1);
+    let variance = centred.clone().powf_scalar(2.0).mean_dim(1);
+    let rate = (variance + LAYER_NORM_EPS).sqrt().recip();
+    (centred * rate.clone(), rate)
+}
+
+fn columns<B: Backend>(x: &Tensor<B, 2>, at: &Range<usize>) -> Tensor<B, 2> {
+    x.clone().narrow(1, at.start, at.len())
+}
+
+fn ranges(widths: &[usize]) -> impl Iterator<Item = Range<usize>> {
+    widths.iter().scan(0, |start, width| {
+        let at = *start..*start + width;
+        *start = at.end;
+        Some(at)
+    })
 }
 
 /// Round k adds `lambda^(2^k)` times what lies `2^k` tokens away in the same sequence.

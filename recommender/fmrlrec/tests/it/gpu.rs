@@ -127,7 +127,7 @@ mod parity {
         };
         let objective = Objective { distillation: 0.1, ..Objective::mean(dims) };
         let batch = batch();
-        (0..8).map(|_| learner.step(&batch, &features, &objective, 0.01)).collect()
+        (0..8).map(|_| learner.step(&batch, &features, &objective, 0.01).unwrap()).collect()
     }
 
     fn batch() -> Batch {

@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use fmrlrec::Cpu;
 use fmrlrec::ops::{
     Factored, NestedBackend, Objective, Scoring, host_values, lru_scan, lru_scan_backward, nested_cross_entropy,
-    portable,
+    nested_norm, nested_norm_backward, portable,
 };
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -138,6 +138,35 @@ proptest! {
             prop_assert!((f64::from(*dlambda) - slope(&lambda, at, |lambda| value(&u, lambda))).abs() < 2e-2);
         }
     }
+
+    #[test]
+    fn the_norms_backward_is_its_derivative(seed in 0u64..1000, n in 1usize..6, widths in norm_widths()) {
+        let d: usize = widths.iter().sum();
+        let (x, params, weight) = (random(seed, n * d), random(seed + 1, 2 * d), random(seed + 2, n * d));
+        let value = |x: &[f32], params: &[f32]| -> f64 {
+            nested_norm(x, params, &widths).iter().zip(&weight).map(|(y, w)| f64::from(*y) * f64::from(*w)).sum()
+        };
+        let (dx, dparams) = nested_norm_backward(&x, &params, &widths, &weight);
+        for (at, dparam) in dparams.iter().enumerate() {
+            prop_assert!((f64::from(*dparam) - slope(&params, at, |params| value(&x, params))).abs() < 2e-3);
+        }
+        // In f64, since a narrow slice with a small variance is steep.
+        let wide = |values: &[f32]| values.iter().map(|value| f64::from(*value)).collect::<Vec<f64>>();
+        let (x, params, weight) = (wide(&x), wide(&params), wide(&weight));
+        let exact = nested_norm_backward(&x, &params, &widths, &weight).0;
+        let sum = |x: &[f64]| -> f64 { nested_norm(x, &params, &widths).iter().zip(&weight).map(|(y, w)| y * w).sum() };
+        for (at, (dx, exact)) in dx.iter().zip(&exact).enumerate() {
+            let moved = |by: f64| { let mut x = x.clone(); x[at] += by; sum(&x) };
+            let slope = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+            prop_assert!((exact - slope).abs() < 1e-4 * (1.0 + exact.abs()), "{exact} and {slope}");
+            prop_assert!((f64::from(*dx) - exact).abs() < 1e-2 * (1.0 + exact.abs()), "{dx} and {exact}");
+        }
+    }
+}
+
+/// Slices of several widths, with and without a rest beside whole registers.
+fn norm_widths() -> impl Strategy<Value = Vec<usize>> {
+    proptest::sample::select(vec![vec![3], vec![8], vec![2, 4, 8], vec![8, 8, 17], vec![5, 30]])
 }
 
 fn slope(values: &[f32], at: usize, f: impl Fn(&[f32]) -> f64) -> f64 {
@@ -176,6 +205,22 @@ fn portable_scan_agrees_with_the_host_one() {
         let host = Cpu::lru_scan_backward(h.clone(), tensor(&lambda, d), &keep, tensor(&grad, 2 * d));
         let portable = portable::lru_scan_backward::<Cpu>(h, tensor(&lambda, d), &keep, tensor(&grad, 2 * d));
         host.into_iter().zip(portable).for_each(|(a, b)| close(a, b, 1e-4));
+    }
+}
+
+#[test]
+fn portable_norm_agrees_with_the_host_one() {
+    let widths = [4, 4, 8, 19];
+    let d: usize = widths.iter().sum();
+    // More rows than are added up at a time.
+    for n in [1, 2, 700] {
+        let (x, params, grad) = (random(1, n * d), random(2, 2 * d), random(3, n * d));
+        let (x, params, grad) = (|| tensor(&x, d), || tensor(&params, d), || tensor(&grad, d));
+        let host = Cpu::nested_norm(x(), params(), &widths);
+        close(host, portable::nested_norm::<Cpu>(x(), params(), &widths), 1e-5);
+        let host = Cpu::nested_norm_backward(x(), params(), &widths, grad());
+        let portable = portable::nested_norm_backward::<Cpu>(x(), params(), &widths, grad());
+        host.into_iter().zip(portable).for_each(|(a, b)| close(a, b, 1e-3));
     }
 }
 

@@ -36,3 +36,18 @@ fn ranks_count_ties_by_id_and_leave_padding_out() {
     check([9.0, 2.0, 2.0, 2.0], 1, 1);
     check([9.0, 2.0, 2.0, 2.0], 3, 3);
 }
+
+/// A model that gives numbers no more must not look perfect.
+#[test]
+fn a_score_that_is_no_number_never_improves_a_rank() {
+    // One column: the user vector is 1, so an item's score is its element of the table.
+    fn check(table: [f32; 4], target: u32, expect: usize) {
+        assert_eq!(ranks_at_dims(&[1.0], &table, &[target], &[1]), vec![vec![expect]], "{table:?} {target}");
+    }
+    let nan = f32::NAN;
+    check([9.0, nan, 2.0, 3.0], 1, 3);
+    check([9.0, nan, 2.0, 3.0], 3, 2);
+    check([9.0, nan, nan, 3.0], 3, 3);
+    check([9.0, nan, nan, nan], 1, 3);
+    check([nan, 1.0, 2.0, 3.0], 3, 1);
+}

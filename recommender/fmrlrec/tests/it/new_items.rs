@@ -66,6 +66,8 @@ fn with_learned_embeddings_the_projection_lacks_that_part() {
     let bundle = Bundle::open(&dir.path().join("bundle")).unwrap();
     let message = bundle.item_vector(&features(3)).unwrap_err().to_string();
     assert!(message.contains("features are of no use"), "{message}");
+    let card = std::fs::read_to_string(dir.path().join("bundle/MODEL_CARD.md")).unwrap();
+    assert!(card.contains("on item ids alone") && card.contains("known by a vector learned for each"), "{card}");
 }
 
 #[test]

@@ -4,8 +4,9 @@ use feature_store::{
     EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, write_snapshot,
 };
 use fmrlrec::{
-    Bundle, Device, EarlyStopping, EpochLine, ExitConfig, ModelConfig, ObjectiveConfig, OptimizerConfig, Part,
-    ProjectorStart, Split, TrainConfig, TrainError, TrainObserver, evaluate, train,
+    Bundle, CompatibilityConfig, Device, Divergence, EarlyStopping, EpochLine, ExitConfig, ModelConfig,
+    ObjectiveConfig, OptimizerConfig, Part, ProjectorStart, Split, TrainConfig, TrainError, TrainObserver, evaluate,
+    train,
 };
 use std::path::Path;
 
@@ -208,6 +209,63 @@ fn same_seed_same_bytes_and_resuming_gives_them_too() {
     }
 }
 
+/// Features whose products overflow: the loss of the first step is no finite number.
+#[test]
+fn a_run_that_diverges_ends_and_leaves_its_last_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = snapshot(&dir.path().join("snapshot"), |contents| {
+        contents.features.iter_mut().flat_map(|feature| &mut feature.values).for_each(|value| *value *= 1e30);
+    });
+    let output = dir.path().join("bundle");
+    let train = |resume, observer: &mut dyn TrainObserver| {
+        train(&snapshot, &config(), &output, resume, Device::Cpu, observer).unwrap_err()
+    };
+    let TrainError::Interrupted { checkpoint, .. } = train(false, &mut StopAt(0, Default::default())) else {
+        panic!("it stops before the first step")
+    };
+    let before = std::fs::read(&checkpoint).unwrap();
+    let error = train(true, &mut ());
+    assert!(matches!(error, TrainError::Diverged { epoch: 1, what: Divergence::Loss(_) }), "{error:?}");
+    assert!(error.to_string().contains("in epoch 1: lower optimizer.learning_rate"), "{error}");
+    assert_eq!(std::fs::read(&checkpoint).unwrap(), before);
+    for (name, tensor) in safetensors::SafeTensors::deserialize(&before).unwrap().tensors() {
+        let finite = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().unwrap()).is_finite();
+        assert!(tensor.data().chunks_exact(4).all(finite), "{name}");
+    }
+    assert!(!output.exists());
+}
+
+#[test]
+fn a_checkpoint_that_was_altered_is_not_trained_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = snapshot(&dir.path().join("snapshot"), |_| ());
+    let output = dir.path().join("bundle");
+    let train = |resume, observer: &mut dyn TrainObserver| {
+        train(&snapshot, &config(), &output, resume, Device::Cpu, observer).unwrap_err()
+    };
+    let TrainError::Interrupted { checkpoint, .. } = train(false, &mut StopAt(3, Default::default())) else {
+        panic!("it stops after three steps")
+    };
+    let mut bytes = std::fs::read(&checkpoint).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&checkpoint, bytes).unwrap();
+    let message = train(true, &mut ()).to_string();
+    for part in ["bundle.checkpoint.safetensors", "was altered", "train without --resume"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+/// A learned vector for each item has no bound by the features' columns.
+#[test]
+fn with_item_embeddings_there_may_be_more_dims_than_feature_columns() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = snapshot(&dir.path().join("snapshot"), |_| ());
+    let mut config = TrainConfig { epochs: 1, ..config() };
+    config.model.nesting_dims = vec![4, 8, 49];
+    config.model.item_embedding = true;
+    train(&snapshot, &config, &dir.path().join("bundle"), false, Device::Cpu, &mut ()).unwrap();
+}
+
 #[test]
 fn a_damaged_bundle_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
@@ -254,15 +312,36 @@ fn bad_configurations_and_data_are_named_before_training() {
     };
     check(&|c| c.model.nesting_dims = vec![8, 4], "nesting_dims = [8, 4]");
     check(&|c| c.model.nesting_dims = vec![], "nesting_dims");
+    check(
+        &|c| c.model.nesting_dims = vec![4, 8, 49],
+        "the largest dim 49 is above the 48 feature columns; lower it or set model.item_embedding = true",
+    );
     check(&|c| c.model.r_max = 1.0, "r_max");
     check(&|c| c.dropout = 1.0, "dropout = 1.0");
     check(&|c| c.epochs = 0, "epochs = 0");
     check(&|c| c.optimizer.learning_rate = f64::NAN, "learning_rate");
+    for value in [f64::NAN, f64::INFINITY] {
+        check(&|c| c.model.r_min = value, "model.r_min, r_max");
+        check(&|c| c.model.r_max = value, "model.r_min, r_max");
+        check(&|c| c.dropout = value, "dropout = ");
+        check(&|c| c.objective.distillation = value, "objective.distillation");
+        check(&|c| c.objective.dim_weights[1] = value, "objective.dim_weights");
+        check(&|c| c.optimizer.learning_rate = value, "optimizer.learning_rate");
+        check(&|c| c.optimizer.final_rate = value, "optimizer.final_rate");
+        check(&|c| c.optimizer.weight_decay = value, "optimizer.weight_decay");
+        check(&|c| c.optimizer.clip_norm = value, "optimizer.clip_norm");
+        check(&|c| c.compatibility = Some(CompatibilityConfig { weight: value }), "compatibility.weight");
+    }
+    check(&|c| c.objective.dim_weights = vec![1e308; 3], "objective.dim_weights");
     check(&|c| c.early_stopping.metric = "auc".into(), "early_stopping.metric");
     let exit = |depth, dim, weight| ExitConfig { depth, dim, weight };
     check(&|c| c.objective.exits = vec![exit(1, 8, 0.5)], "objective.exits.depth = 1: must be in 1..1");
     check(&|c| (c.model.blocks, c.objective.exits) = (2, vec![exit(1, 5, 0.5)]), "objective.exits.dim = 5");
     check(&|c| (c.model.blocks, c.objective.exits) = (2, vec![exit(1, 8, 0.0)]), "objective.exits.weight = 0.0");
+    check(
+        &|c| (c.model.blocks, c.objective.exits) = (2, vec![exit(1, 8, f64::INFINITY)]),
+        "objective.exits.weight = inf",
+    );
     check(&|c| (c.model.blocks, c.objective.exits) = (3, vec![exit(2, 8, 0.5), exit(1, 8, 0.5)]), "depths must rise");
     check(&|c| c.features = vec!["sound".into()], "no \"sound\"; it has [\"text\", \"image\"]");
     let few = snapshot(&dir.path().join("few"), |contents| contents.interactions.retain(|row| row.timestamp_ms < 2));

@@ -5,6 +5,7 @@ use crate::compute::explain::explain;
 use crate::compute::job::{Ask, Job, Ranked, Source};
 use crate::compute::search::{Query, Search, top_k_batch};
 use crate::cursor::expired;
+use crate::lookup::hidden_item;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::spans::Moments;
@@ -23,8 +24,8 @@ struct Ready {
     user: Option<Arc<UserEntry>>,
 }
 
-/// Answers jobs of one tier and empties `jobs`.
-pub(crate) fn run(jobs: &mut Vec<Job>, users: &UserStates, metrics: &Metrics) {
+/// Answers jobs of one tier at a time `now_ms`, and empties `jobs`.
+pub(crate) fn run(jobs: &mut Vec<Job>, users: &UserStates, metrics: &Metrics, now_ms: i64) {
     metrics.batch_size.observe(jobs.len() as f64);
     let mut ready: Vec<Ready> = Vec::with_capacity(jobs.len());
     let begun = Instant::now();
@@ -37,7 +38,7 @@ pub(crate) fn run(jobs: &mut Vec<Job>, users: &UserStates, metrics: &Metrics) {
             Some(page) => page.dim,
             None => job.tier.dim_now(job.view.dims(), job.ask.dim),
         };
-        let depth = job.tier.depth_in(&job.view);
+        let depth = job.tier.depth_in(&job.view, dim);
         match user_of(&job.ask, &job.view, (dim, depth), users, metrics) {
             Ok(user) => ready.push(Ready { job, dim, user }),
             Err(problem) => drop(job.answer.send(Err(problem))),
@@ -49,7 +50,7 @@ pub(crate) fn run(jobs: &mut Vec<Job>, users: &UserStates, metrics: &Metrics) {
         let key = first.group();
         let (group, rest) = ready.into_iter().partition(|at| at.group() == key);
         ready = rest;
-        answer(group, users, begun, prepare_us);
+        answer(group, now_ms, begun, prepare_us);
     }
 }
 
@@ -93,25 +94,25 @@ fn user_of(
 }
 
 /// Searches for a group of one Bundle and one dim, and sends each its answer.
-fn answer(group: Vec<Ready>, users: &UserStates, taken: Instant, prepare_us: f32) {
+fn answer(group: Vec<Ready>, now_ms: i64, taken: Instant, prepare_us: f32) {
     let Some(first) = group.first() else { return };
     let (view, dim) = (first.job.view.clone(), first.dim);
     let ready_at = Instant::now();
-    let hidden = match users.hidden(&view) {
-        Ok(hidden) => hidden,
-        Err(problem) => return refuse(group, &problem),
-    };
+    let (hidden, size) = (view.hidden_at(now_ms), group.len() as f32);
     let found = find(&group, &view, &hidden);
-    view.record_cost(dim, prepare_us + ready_at.elapsed().as_secs_f32() * 1e6 / group.len() as f32);
     let mut found: Vec<(Ready, Result<Vec<Scored>, Problem>)> = group.into_iter().zip(found).collect();
     // What takes longer goes last, so that the others do not wait for it.
     found.sort_by_key(|(ready, _)| (ready.job.ask.explain, ready.job.ask.diversity > 0.0));
     for (ready, items) in found {
         let ranked = items.and_then(|items| finish(&ready, items, (taken, ready_at)));
-        ready.job.tier.count(ready.job.begun.elapsed());
+        if !ready.job.shadow {
+            ready.job.tier.count(ready.job.begun.elapsed());
+        }
         // An error means that the client went away in the meantime.
         let _ = ready.job.answer.send(ranked);
     }
+    // Explaining and diversifying are part of what requests cost.
+    view.record_cost(dim, prepare_us + ready_at.elapsed().as_secs_f32() * 1e6 / size);
 }
 
 /// One search for all whose filter can be answered.
@@ -133,18 +134,12 @@ fn find(group: &[Ready], view: &View, hidden: &[u32]) -> Vec<Result<Vec<Scored>,
     wrong.into_iter().map(|wrong| wrong.map_or_else(|| found.next().unwrap_or_else(lacking), Err)).collect()
 }
 
-/// The same problem for all.
-fn refuse(group: Vec<Ready>, problem: &Problem) {
-    for ready in group {
-        let _ = ready.job.answer.send(Err(problem.clone()));
-    }
-}
-
 /// What a search found becomes what was asked for.
 fn finish(ready: &Ready, mut items: Vec<Scored>, (taken, ready_at): (Instant, Instant)) -> Result<Ranked, Problem> {
     let Ready { job, dim, user } = ready;
     let (ask, view) = (&job.ask, &job.view);
-    let approximate = searched(ready) == SearchMode::Tuned && view.plans().may_miss(*dim, search_k(ask));
+    let approximate =
+        searched(ready) == SearchMode::Tuned && view.plans().may_miss(*dim, search_k(ask), as_tuned(ready));
     items.drain(..ask.page.map_or(0, |page| page.offset).min(items.len()));
     if ask.diversity > 0.0 {
         items = diversify(&view.table()?, *dim, items, ask.k, ask.diversity)?;
@@ -153,7 +148,7 @@ fn finish(ready: &Ready, mut items: Vec<Scored>, (taken, ready_at): (Instant, In
         true => explain(
             view,
             &user.as_ref().map_or_else(Vec::new, |user| user.read_ids()),
-            (*dim, job.tier.depth_in(view)),
+            (*dim, job.tier.depth_in(view, *dim)),
             &items,
         )?,
         false => Vec::new(),
@@ -165,15 +160,16 @@ fn finish(ready: &Ready, mut items: Vec<Scored>, (taken, ready_at): (Instant, In
     Ok(Ranked { items, dim: *dim, unknown, history_len, because, history, approximate, moments })
 }
 
-/// A hidden item is not there: not for those who ask what is like it either.
-fn hidden(view: &View, id: u32) -> Problem {
-    let key = view.item(id).map_or("", |item| item.key);
-    Problem::not_found(format!("item {key:?} is hidden; putting it shows it again"))
-}
-
 /// How the tier of a job searches.
 fn searched(ready: &Ready) -> SearchMode {
     ready.job.tier.config.search
+}
+
+/// Whether a search is of the kind that the recall of search plans was measured with: of all items, for a
+/// user vector of the whole model.
+fn as_tuned(ready: &Ready) -> bool {
+    let Job { view, tier, ask, .. } = &ready.job;
+    ask.filter.is_none() && ask.only.is_none() && tier.depth_in(view, ready.dim) == view.bundle.blocks()
 }
 
 /// Items to search for: candidates where the answer must be diverse, those of earlier pages too.
@@ -192,11 +188,12 @@ fn search<'a>(ready: &'a Ready, view: &View, gone: &'a [u32]) -> Result<Search<'
     };
     let query = match (&ready.user, &ask.source) {
         (Some(user), _) => Query::Vector(user.vector(ready.dim)),
-        (None, Source::Item(id)) if gone.binary_search(id).is_ok() => return Err(hidden(view, *id)),
+        (None, Source::Item(id)) if gone.binary_search(id).is_ok() => return Err(hidden_item(view, *id)),
         (None, Source::Item(id)) => Query::Item { id: *id, dim: ready.dim },
         (None, _) => unreachable!("user_of gives an entry for every source but an item"),
     };
     let k = search_k(ask);
     let filter = ask.filter.as_ref().map(|filter| view.items_where(filter)).transpose()?;
-    Ok(Search { query, k, hidden: [&ask.exclude, seen, gone], only: ask.only.as_deref(), filter })
+    let hidden = [&ask.exclude, seen, gone];
+    Ok(Search { query, k, hidden, only: ask.only.as_deref(), filter, as_tuned: as_tuned(ready) })
 }

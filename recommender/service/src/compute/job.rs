@@ -58,6 +58,8 @@ pub(crate) struct Job {
     pub(crate) tier: Arc<Tier>,
     pub(crate) ask: Ask,
     pub(crate) begun: Instant,
+    /// Asked of a Bundle in the shadow: nobody waits for it, so its time says nothing of the tier's.
+    pub(crate) shadow: bool,
     pub(crate) answer: oneshot::Sender<Result<Ranked, Problem>>,
 }
 

@@ -6,6 +6,7 @@
 //! `max_wait` does a thread hold a batch open, and never longer than `max_wait` after its oldest
 //! request came.
 
+use crate::clock::Clock;
 use crate::compute::batch;
 use crate::compute::job::Job;
 use crate::compute::queue::FairQueue;
@@ -44,6 +45,7 @@ struct Shared {
     sizes: PoolSizes,
     users: Arc<UserStates>,
     metrics: Metrics,
+    clock: Clock,
 }
 
 struct State {
@@ -59,10 +61,16 @@ impl Pool {
     ///
     /// # Errors
     /// The operating system refuses one.
-    pub(crate) fn start(sizes: PoolSizes, users: Arc<UserStates>, metrics: Metrics) -> std::io::Result<Pool> {
+    pub(crate) fn start(
+        sizes: PoolSizes,
+        users: Arc<UserStates>,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> std::io::Result<Pool> {
         let queue = FairQueue::new(sizes.max_queue);
         let state = State { queue, closed: false, last_arrival: Instant::now(), gap_s: 1.0 };
-        let shared = Arc::new(Shared { state: Mutex::new(state), arrived: Condvar::new(), sizes, users, metrics });
+        let (state, arrived) = (Mutex::new(state), Condvar::new());
+        let shared = Arc::new(Shared { state, arrived, sizes, users, metrics, clock });
         let mut pool = Pool { shared, threads: Vec::with_capacity(sizes.threads) };
         for index in 0..sizes.threads {
             let shared = Arc::clone(&pool.shared);
@@ -210,7 +218,9 @@ fn work(shared: &Shared) {
     let mut jobs = Vec::with_capacity(shared.sizes.max_batch);
     while shared.next_batch(&mut jobs) {
         // A panic costs its batch an error each (their senders drop), not the service its thread.
-        let ran = catch_unwind(AssertUnwindSafe(|| batch::run(&mut jobs, &shared.users, &shared.metrics)));
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            batch::run(&mut jobs, &shared.users, &shared.metrics, (shared.clock)());
+        }));
         if ran.is_err() {
             tracing::error!("a compute thread panicked on a batch; its requests were answered 500");
         }

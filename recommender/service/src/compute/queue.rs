@@ -2,16 +2,18 @@
 //!
 //! Stride scheduling: taking from a lane moves its pass forward by the number taken over its weight,
 //! and the lane with the smallest pass is next. A lane that was empty joins at the pass of now, so
-//! that idling earns no credit. Within a lane the order is that of arrival. No clock, no threads.
+//! that idling earns no credit, or at its own if that is later, so that emptying itself earns none
+//! either. Within a lane the order is that of arrival. No clock, no threads.
 
 use std::collections::VecDeque;
 
-/// A lane of this weight may fill the whole queue.
+/// A lane of this weight may hold the queue's capacity, another one in proportion.
 pub(crate) const WHOLE: u32 = 1_000;
 /// Pass of one item at weight 1; divides evenly by enough weights.
 const STRIDE: u64 = 1 << 20;
 
-/// Items waiting, by lane. Lanes come with their first item and go with their last.
+/// Items waiting, by lane. A lane comes with its first item and goes once it is empty and the others have
+/// caught up with it.
 pub(crate) struct FairQueue<T> {
     lanes: Vec<Lane<T>>,
     capacity: usize,
@@ -28,7 +30,8 @@ struct Lane<T> {
 }
 
 impl<T> FairQueue<T> {
-    /// A queue of at most `capacity` items, at least 1.
+    /// A queue whose lanes hold at most `capacity` items, at least 1, by weight. A lane has its places to
+    /// itself: no other lane can fill them.
     pub(crate) fn new(capacity: usize) -> FairQueue<T> {
         FairQueue { lanes: Vec::new(), capacity: capacity.max(1), len: 0, now: 0 }
     }
@@ -59,21 +62,27 @@ impl<T> FairQueue<T> {
 
     /// Share of the threads that a lane of this weight has, or would have, among those that wait.
     pub(crate) fn share(&self, key: u64, weight: u32) -> f32 {
-        let others: u32 = self.lanes.iter().filter(|lane| lane.key != key).map(|lane| lane.weight).sum();
+        let others = self.lanes.iter().filter(|lane| lane.key != key && !lane.waiting.is_empty());
+        let others: u32 = others.map(|lane| lane.weight).sum();
         weight as f32 / (others + weight).max(1) as f32
     }
 
     /// Puts an item at the end of its lane.
     ///
     /// # Errors
-    /// The queue or the lane's part of it is full; the item comes back.
+    /// The lane is full; the item comes back.
     pub(crate) fn push(&mut self, key: u64, weight: u32, item: T) -> Result<(), T> {
-        if self.len >= self.capacity || self.depth(key) >= self.most(weight) {
+        if self.depth(key) >= self.most(weight) {
             return Err(item);
         }
         let now = self.now;
         match self.lanes.iter_mut().find(|lane| lane.key == key) {
-            Some(lane) => lane.waiting.push_back(item),
+            Some(lane) => {
+                if lane.waiting.is_empty() {
+                    lane.pass = lane.pass.max(now);
+                }
+                lane.waiting.push_back(item);
+            }
             None => self.lanes.push(Lane { key, weight: weight.max(1), pass: now, waiting: VecDeque::from([item]) }),
         }
         self.len += 1;
@@ -83,16 +92,16 @@ impl<T> FairQueue<T> {
     /// Moves up to `most` items of the lane that is next into `into`; false if nothing waits.
     pub(crate) fn take(&mut self, most: usize, into: &mut Vec<T>) -> bool {
         // Equal passes go to the lane that came first.
-        let Some(at) = (0..self.lanes.len()).min_by_key(|&at| self.lanes[at].pass) else { return false };
-        let lane = &mut self.lanes[at];
+        let waiting = self.lanes.iter_mut().filter(|lane| !lane.waiting.is_empty());
+        let Some(lane) = waiting.min_by_key(|lane| lane.pass) else { return false };
         let count = lane.waiting.len().min(most.max(1));
         into.extend(lane.waiting.drain(..count));
         self.now = lane.pass;
         lane.pass += count as u64 * STRIDE / u64::from(lane.weight);
         self.len -= count;
-        if lane.waiting.is_empty() {
-            self.lanes.remove(at);
-        }
+        // Up to now an empty lane would come back as a new one.
+        let now = self.now;
+        self.lanes.retain(|lane| !lane.waiting.is_empty() || lane.pass > now);
         true
     }
 
@@ -130,9 +139,10 @@ mod tests {
         let mut queue = FairQueue::new(10);
         (0..5).for_each(|item| queue.push(1, 500, item).unwrap());
         assert_eq!(queue.push(1, 500, 5), Err(5));
-        (0..5).for_each(|item| queue.push(2, 1000, item).unwrap());
-        assert_eq!((queue.push(2, 1000, 5), queue.push(3, 1000, 6)), (Err(5), Err(6)), "the whole is full");
-        assert_eq!((queue.depth(1), queue.depth(2), queue.depth(3), queue.len()), (5, 5, 0, 10));
+        (0..10).for_each(|item| queue.push(2, 1000, item).unwrap());
+        assert_eq!(queue.push(2, 1000, 10), Err(10));
+        queue.push(3, 100, 0).expect("what others fill is theirs");
+        assert_eq!((queue.depth(1), queue.depth(2), queue.depth(3), queue.len()), (5, 10, 1, 16));
     }
 
     #[test]
@@ -150,6 +160,30 @@ mod tests {
         assert_eq!(taken.iter().filter(|&&lane| lane == 2).count(), 10);
     }
 
+    /// A lane that always waits keeps its share beside one that comes and goes, however often it comes.
+    #[test]
+    fn a_lane_that_empties_itself_takes_no_more_than_its_share() {
+        let check = |offered_permille: usize, expect: f64| {
+            let mut queue = FairQueue::new(1_000_000);
+            (0..20_000).for_each(|_| queue.push(1, 900, 1).unwrap());
+            let (mut taken, mut owed) = (Vec::new(), 0);
+            for _ in 0..10_000 {
+                owed += offered_permille;
+                while owed >= 1_000 {
+                    owed -= 1_000;
+                    queue.push(2, 300, 2).unwrap();
+                }
+                assert!(queue.take(1, &mut taken));
+            }
+            let share = taken.iter().filter(|&&lane| lane == 1).count() as f64 / taken.len() as f64;
+            assert!((share - expect).abs() < 0.01, "{share} instead of {expect} at {offered_permille}");
+        };
+        check(100, 0.9);
+        check(250, 0.75);
+        check(500, 0.75);
+        check(990, 0.75);
+    }
+
     proptest! {
         /// Nothing is lost or made up, lanes keep their order, and limits hold.
         #[test]
@@ -164,7 +198,7 @@ mod tests {
                 if queue.push(lane, weight, (lane, number)).is_ok() {
                     put.push((lane, number));
                 }
-                prop_assert!(queue.len() <= capacity && queue.depth(lane) <= queue.most(weight));
+                prop_assert!(queue.depth(lane) <= queue.most(weight));
                 if take > 2 {
                     queue.take(take - 2, &mut got);
                 }

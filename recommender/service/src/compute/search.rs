@@ -29,6 +29,8 @@ pub(crate) struct Search<'a> {
     pub(crate) only: Option<&'a [u32]>,
     /// If there, only these items may come back.
     pub(crate) filter: Option<Allowed>,
+    /// Whether the recall of search plans was measured with searches like this one.
+    pub(crate) as_tuned: bool,
 }
 
 /// What a [`Search`] forbids of one of the two tables, in the form that the scan reads.
@@ -131,27 +133,38 @@ fn batch(view: &View, mode: SearchMode, searches: &[(&Search<'_>, &[f32])]) -> R
     let k = searches.iter().map(|(search, _)| search.k).max().unwrap_or(1);
     let mut found = match mode {
         SearchMode::Exact => view.table()?.top_k_batch(&queries, dim, k, &filters, 1)?,
-        SearchMode::Tuned => tuned(view, &queries, dim, k, &filters)?,
+        SearchMode::Tuned => tuned(view, searches, &queries, k, &filters)?,
     };
     found.iter_mut().zip(searches).for_each(|(items, (search, _))| items.truncate(search.k));
     Ok(found)
 }
 
-/// By the plan of the dim, if the Bundle has one, query by query; what was added is searched exactly.
+/// Each by the plan of its dim where the Bundle has one that holds for it, else exactly; so what one request
+/// gets does not depend on those beside it. What was added is searched exactly.
 fn tuned(
     view: &View,
+    searches: &[(&Search<'_>, &[f32])],
     queries: &[f32],
-    dim: usize,
     k: usize,
     filters: &[TailedFilter<'_>],
 ) -> Result<Vec<Vec<Scored>>, Problem> {
-    let by_plan =
-        |(query, filter): (&[f32], &TailedFilter<'_>)| view.plans().search(view.own_table(), query, k, &filter.table);
-    let found: Option<Result<Vec<_>, _>> = queries.chunks_exact(dim).zip(filters).map(by_plan).collect();
-    match found {
-        Some(found) => Ok(view.table()?.with_tail(found?, queries, dim, k, filters, 1)?),
-        None => Ok(view.table()?.top_k_batch(queries, dim, k, filters, 1)?),
+    let (table, dim) = (view.own_table(), searches[0].1.len());
+    let mut found = vec![Vec::new(); searches.len()];
+    let mut exactly = Vec::new();
+    for (at, ((search, query), filter)) in searches.iter().zip(filters).enumerate() {
+        match view.plans().search(table, query, search.k, &filter.table, search.as_tuned) {
+            Some(by_plan) => found[at] = by_plan?,
+            None => exactly.push(at),
+        }
     }
+    let of = |at: &usize| searches[*at].1.iter().copied();
+    let some: Vec<f32> = exactly.iter().flat_map(of).collect();
+    let some_filters: Vec<Filter<'_>> = exactly.iter().map(|&at| filters[at].table.clone()).collect();
+    if !exactly.is_empty() {
+        let exact = table.top_k_batch(&some, dim, k, &some_filters, 1)?;
+        exactly.iter().zip(exact).for_each(|(&at, items)| found[at] = items);
+    }
+    Ok(view.table()?.with_tail(found, queries, dim, k, filters, 1)?)
 }
 
 fn one(view: &View, search: &Search<'_>) -> Result<Vec<Scored>, Problem> {

@@ -92,7 +92,10 @@ pub(crate) async fn append_batch(
 fn store(serving: &Serving, events: &[Event], id: RequestId) -> Result<EventBatchResponse, Problem> {
     let unknown_items = unknown(serving, events);
     let done = serving.store.append(events)?;
-    counted(serving, "applied", done.applied);
+    // The store says how many were duplicates and not which: unknown items count among the applied first.
+    let of_unknown = unknown_items.min(done.applied);
+    counted(serving, "applied", done.applied - of_unknown);
+    counted(serving, "applied_unknown_item", of_unknown);
     counted(serving, "duplicate", done.duplicates);
     let applied = done.applied + done.duplicates;
     let duplicates = Some(done.duplicates);

@@ -2,10 +2,10 @@
 
 use crate::attributes;
 use crate::json_body::JsonBody;
-use crate::lookup::check_key;
+use crate::lookup::{check_key, hidden_item, unknown_item};
 use crate::problem::{Problem, ProblemDocument};
 use crate::request_id::RequestId;
-use crate::serving::{Serving, blocking};
+use crate::serving::{Serving, blocking, changing_items};
 use crate::view::View;
 use actix_web::http::StatusCode;
 use actix_web::web;
@@ -96,11 +96,11 @@ pub(crate) async fn show(
     check_key("id", &key, &serving.limits)?;
     let work = move |serving: &Serving| {
         let view = serving.bundle.view();
-        let item = view.id(&key).ok_or_else(|| unknown(&key))?;
-        if serving.store.hidden(&view)?.binary_search(&item).is_ok() {
-            return Err(Problem::not_found(format!("item {key:?} is hidden; putting it shows it again")));
+        let item = view.id(&key).ok_or_else(|| unknown_item(&key))?;
+        if view.hidden_at((serving.clock)()).binary_search(&item).is_ok() {
+            return Err(hidden_item(&view, item));
         }
-        let item = view.item(item).ok_or_else(|| unknown(&key))?;
+        let item = view.item(item).ok_or_else(|| unknown_item(&key))?;
         let (title, added) = (item.title.to_owned(), item.added);
         Ok(ItemResponse { item_id: key, title, added, request_id: id.0 })
     };
@@ -141,7 +141,7 @@ pub(crate) async fn put(
         )));
     }
     let content = ItemContent::new(features, attributes)?;
-    blocking(&serving, move |serving| add(serving, key, title, content, id)).await.map(web::Json)
+    changing_items(&serving, move |serving| add(serving, key, title, content, id)).await.map(web::Json)
 }
 
 /// Blocking: checks against the Bundle of now, stores, takes in.
@@ -164,7 +164,7 @@ fn add(
     }
     let item = NewItem { item_id: key.clone(), title, content };
     let created = serving.store.store().put_item(&item, (serving.clock)())?;
-    serving.refresh_added()?;
+    serving.refresh_items()?;
     let view = serving.bundle.view();
     let Some(item) = view.id(&key).and_then(|id| view.item(id)) else {
         // Others came first in the meantime.
@@ -209,21 +209,17 @@ pub(crate) async fn delete(
         let trained = is_trained(&serving.bundle.view(), &key);
         let store = serving.store.store();
         if !trained && store.item_content(&key)?.is_none() {
-            return Err(unknown(&key));
+            return Err(unknown_item(&key));
         }
         let removed = store.remove_item(&key, (serving.clock)())?;
-        serving.refresh_added()?;
+        serving.refresh_items()?;
         Ok(ItemDeleted { item_id: key, removed, hidden: trained, request_id: id.0 })
     };
-    blocking(&serving, work).await.map(web::Json)
+    changing_items(&serving, work).await.map(web::Json)
 }
 
 fn is_trained(view: &View, key: &str) -> bool {
     view.bundle.vocabulary().id(key).is_some()
-}
-
-fn unknown(key: &str) -> Problem {
-    Problem::not_found(format!("item {key:?} is neither in this bundle nor added to it"))
 }
 
 fn unplaceable(error: fmrlrec::BundleError) -> Problem {

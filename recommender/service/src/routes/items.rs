@@ -88,7 +88,7 @@ pub(crate) async fn search(
             Some(cursor) => view.id(&cursor.after).ok_or_else(|| expired("its item was removed"))?,
         };
         let wanted = title.to_lowercase();
-        let hidden = serving.store.hidden(&view)?;
+        let hidden = view.hidden_at((serving.clock)());
         let rest = (skip + 1..=view.items() as u32).filter_map(|id| Some((id, view.item(id)?)));
         let mut found = rest.filter(|(_, item)| wanted.is_empty() || item.title.to_lowercase().contains(&wanted));
         let item = |(id, item): (u32, ItemRef<'_>)| CatalogueItem {

@@ -2,7 +2,7 @@
 
 use crate::access::Caller;
 use crate::compute::{Ask, Source};
-use crate::lookup::{RankedItem, check_k, check_key, ranked_items};
+use crate::lookup::{RankedItem, check_k, check_key, ranked_items, unknown_item};
 use crate::metrics::Labels;
 use crate::problem::{Problem, ProblemDocument};
 use crate::request_id::RequestId;
@@ -74,8 +74,7 @@ pub(crate) async fn similar(
     let choice = serving.tiers.current().choose(wish, http.headers(), view.dims())?;
     http.extensions_mut().insert(Labels::of(&choice, choice.dim));
     let k = check_k(k, &serving.limits, &choice.tier)?;
-    let unknown = || Problem::not_found(format!("item {key:?} is neither in this bundle nor added to it"));
-    let item = view.id(&key).ok_or_else(unknown)?;
+    let item = view.id(&key).ok_or_else(|| unknown_item(&key))?;
     admit(&serving, &choice, caller.0)?;
     let ask = Ask {
         source: Source::Item(item),

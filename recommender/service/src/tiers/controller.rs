@@ -23,6 +23,10 @@ const SHORT_WAIT: f32 = 0.25;
 const FEWEST_LATE: u32 = 3;
 /// One answer in this many late is overload.
 const LATE_IN: u32 = 20;
+/// Answers looked back on: of a tier that few ask, the late ones of one tick are too few to tell.
+const LOOK_BACK: u32 = 200;
+/// A step down within this many answers of a climb means that the climb was a mistake, too.
+const RELAPSE_ANSWERS: u32 = 20;
 /// One answer in this many late is still calm.
 const CALM_IN: u32 = 100;
 /// Busy share of the compute threads that a climb may lead to.
@@ -42,11 +46,12 @@ pub(crate) struct Observation {
     pub(crate) busy_if_climbed: Option<f32>,
 }
 
-impl Observation {
-    fn overloaded(&self) -> bool {
-        self.waited > LONG_WAIT || (self.late >= FEWEST_LATE && self.late.saturating_mul(LATE_IN) > self.answered)
-    }
+/// Whether so many late answers are more than noise.
+fn too_many_late(answered: u32, late: u32) -> bool {
+    late >= FEWEST_LATE && late.saturating_mul(LATE_IN) > answered
+}
 
+impl Observation {
     fn calm(&self) -> bool {
         self.waited < SHORT_WAIT && self.late.saturating_mul(CALM_IN) <= self.answered
     }
@@ -61,6 +66,10 @@ pub(crate) struct Controller {
     since_climb: u32,
     since_step: u32,
     last_waited: f32,
+    answered_since_climb: u32,
+    /// Answers of late at this level, and the late ones among them; both fade.
+    answered: u32,
+    late: u32,
 }
 
 impl Default for Controller {
@@ -72,6 +81,9 @@ impl Default for Controller {
             since_climb: RELAPSE,
             since_step: SETTLE,
             last_waited: 0.0,
+            answered_since_climb: RELAPSE_ANSWERS,
+            answered: 0,
+            late: 0,
         }
     }
 }
@@ -90,7 +102,7 @@ impl Controller {
         self.since_step = self.since_step.saturating_add(1);
         let draining = self.since_step < SETTLE && seen.waited < self.last_waited;
         self.last_waited = seen.waited;
-        if seen.overloaded() {
+        if self.overloaded(seen) {
             self.calm = 0;
             if !draining {
                 self.step_down(1, steps);
@@ -105,6 +117,19 @@ impl Controller {
         self.level
     }
 
+    /// Takes the answers of a tick into those of late, and looks at both.
+    fn overloaded(&mut self, seen: &Observation) -> bool {
+        self.answered_since_climb = self.answered_since_climb.saturating_add(seen.answered);
+        self.answered = self.answered.saturating_add(seen.answered);
+        self.late = self.late.saturating_add(seen.late);
+        let late =
+            too_many_late(seen.answered, seen.late) || (seen.late > 0 && too_many_late(self.answered, self.late));
+        if self.answered > LOOK_BACK {
+            (self.answered, self.late) = (self.answered / 2, self.late / 2);
+        }
+        seen.waited > LONG_WAIT || late
+    }
+
     /// The queue is about to refuse: all the way down at once.
     pub(crate) fn drop_to_smallest(&mut self, steps: usize) -> usize {
         self.calm = 0;
@@ -117,21 +142,27 @@ impl Controller {
         if to == self.level {
             return;
         }
-        self.level = to;
+        self.moved_to(to);
         self.since_step = 0;
-        if self.since_climb < RELAPSE {
+        if self.since_climb < RELAPSE || self.answered_since_climb < RELAPSE_ANSWERS {
             self.patience = (self.patience * 2).min(MAX_PATIENCE);
         }
         // One mistake counts once, however many levels it costs.
-        self.since_climb = RELAPSE;
+        (self.since_climb, self.answered_since_climb) = (RELAPSE, RELAPSE_ANSWERS);
+    }
+
+    /// At another level, what was answered at this one says nothing.
+    fn moved_to(&mut self, level: usize) {
+        self.level = level;
+        (self.answered, self.late) = (0, 0);
     }
 
     fn climb_if_due(&mut self, seen: &Observation) {
         let fits = seen.busy_if_climbed.is_none_or(|busy| busy < MOST_BUSY);
         if self.level > 0 && self.calm >= self.patience && fits {
-            self.level -= 1;
+            self.moved_to(self.level - 1);
             self.calm = 0;
-            self.since_climb = 0;
+            (self.since_climb, self.answered_since_climb) = (0, 0);
         } else if self.level == 0 && self.calm >= self.patience.saturating_mul(4) {
             self.patience = BASE_PATIENCE;
         }
@@ -165,6 +196,39 @@ mod tests {
         // Two slow answers on a quiet tier are noise.
         check(2, 2, 0.0, 0);
         check(3, 3, 0.0, 1);
+    }
+
+    #[test]
+    fn late_answers_that_come_one_by_one_add_up() {
+        let one = |late| Observation { answered: 1, late, waited: 0.0, busy_if_climbed: None };
+        let none = Observation { answered: 0, ..one(0) };
+        let check = |seen: Vec<Observation>, level: usize| {
+            assert_eq!(*levels(seen.clone(), 4).last().unwrap(), level, "{seen:?}")
+        };
+        check(vec![one(1), none, none, one(1), none, one(1)], 1);
+        check([vec![one(1); 2], vec![one(0); 50], vec![one(1)]].concat(), 1);
+        check([vec![one(1); 2], vec![one(0); 60], vec![one(1)]].concat(), 0);
+        // Long ago is not of late.
+        check([vec![one(1); 2], vec![one(0); 2_000], vec![one(1); 2]].concat(), 0);
+        check([vec![one(1); 3], vec![none; 20], vec![one(1); 2]].concat(), 1);
+    }
+
+    #[test]
+    fn a_climb_that_few_answers_show_to_be_a_mistake_counts_as_one() {
+        let late = Observation { answered: 1, late: 1, waited: 0.0, busy_if_climbed: Some(0.0) };
+        let quiet = Observation { answered: 0, late: 0, ..late };
+        let mut controller = Controller::default();
+        // A second from one answer to the next, all of them late at level 0.
+        let mut ticks_to_climb = || {
+            while controller.level() == 0 {
+                (0..49).for_each(|_| {
+                    controller.tick(&quiet, 1);
+                });
+                controller.tick(&late, 1);
+            }
+            (1..).find(|_| controller.tick(&quiet, 1) == 0).unwrap()
+        };
+        assert_eq!([ticks_to_climb(), ticks_to_climb(), ticks_to_climb()], [25, 50, 100]);
     }
 
     #[test]
@@ -243,7 +307,7 @@ mod tests {
                 prop_assert!(level <= steps);
                 prop_assert!(level.abs_diff(before) <= 1);
                 prop_assert!(level >= before || seen.calm(), "climbed on {seen:?}");
-                prop_assert!(level <= before || seen.overloaded(), "stepped down on {seen:?}");
+                prop_assert!(level <= before || seen.waited > LONG_WAIT || seen.late > 0, "stepped down on {seen:?}");
                 before = level;
             }
         }

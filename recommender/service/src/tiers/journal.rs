@@ -5,10 +5,13 @@
 //! back. While the file exists it wins over the tiers of the config.
 
 use crate::ServiceError;
+use crate::access::KeyTier;
 use crate::config::broken;
 use crate::tiers::config::{TierConfig, validate_tiers};
 use crate::tiers::table::TierTable;
 use fmrlrec::BundleShape;
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -52,7 +55,7 @@ pub(crate) struct Journal {
     /// Held for the whole of a change: one at a time.
     file: Mutex<File>,
     header: String,
-    key_tiers: Vec<String>,
+    key_tiers: Vec<KeyTier>,
     max_k: usize,
 }
 
@@ -65,7 +68,7 @@ impl Journal {
         path: &Path,
         tiers: &[TierConfig],
         header: &str,
-        key_tiers: Vec<String>,
+        key_tiers: Vec<KeyTier>,
         trained: &BundleShape,
         max_k: usize,
     ) -> Result<Journal, ServiceError> {
@@ -112,7 +115,7 @@ impl Journal {
     pub(crate) fn plan(&self, tiers: &[TierConfig], trained: &BundleShape) -> Result<Vec<String>, ServiceError> {
         validate_tiers(tiers, trained, self.max_k)?;
         let gone = |name: &&String| !name.is_empty() && !tiers.iter().any(|tier| tier.name == **name);
-        if let Some(name) = self.key_tiers.iter().find(gone) {
+        if let Some(name) = self.key_tiers.iter().map(|key| &key.tier).find(gone) {
             return Err(broken(
                 "tiers",
                 format!("an API key of the config has tier {name:?}; keep a tier of that name"),
@@ -152,31 +155,39 @@ impl Journal {
 /// One line a field that differs, and one a tier that comes or goes.
 fn differences(before: &[TierConfig], after: &[TierConfig]) -> Vec<String> {
     let mut lines = Vec::new();
-    let find = |tiers: &[TierConfig], name: &str| tiers.iter().find(|tier| tier.name == name).cloned();
     for tier in after {
-        let Some(old) = find(before, &tier.name) else {
-            lines.push(format!("{}: new at dim {}", tier.name, tier.dim));
-            continue;
-        };
-        let mut differs = |field: &str, old: String, new: String| {
-            if old != new {
-                lines.push(format!("{}.{field}: {old} -> {new}", tier.name));
+        match before.iter().find(|old| old.name == tier.name) {
+            None => lines.push(format!("{}: new at dim {}", tier.name, tier.dim)),
+            Some(old) => {
+                let (old, new) = (fields(old), fields(tier));
+                let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+                let text = |value: Option<&Value>| value.map_or_else(|| "none".to_owned(), Value::to_string);
+                let differs = names.into_iter().filter(|name| old.get(*name) != new.get(*name));
+                lines.extend(differs.map(|field| {
+                    format!("{}.{field}: {} -> {}", tier.name, text(old.get(field)), text(new.get(field)))
+                }));
             }
-        };
-        differs("dim", old.dim.to_string(), tier.dim.to_string());
-        differs("min_dim", old.min_dim.to_string(), tier.min_dim.to_string());
-        differs("default", old.default.to_string(), tier.default.to_string());
-        differs("max_k", old.max_k.to_string(), tier.max_k.to_string());
-        differs("latency_target_ms", old.latency_target_ms.to_string(), tier.latency_target_ms.to_string());
-        differs("rate_per_s", old.rate_per_s.to_string(), tier.rate_per_s.to_string());
-        differs("burst", old.burst.to_string(), tier.burst.to_string());
-        differs("share_permille", old.share_permille.to_string(), tier.share_permille.to_string());
-        differs("search", format!("{:?}", old.search), format!("{:?}", tier.search));
-        differs("header_values", format!("{:?}", old.header_values), format!("{:?}", tier.header_values));
+        }
     }
-    let gone = before.iter().filter(|tier| find(after, &tier.name).is_none());
+    let gone = before.iter().filter(|old| !after.iter().any(|tier| tier.name == old.name));
     lines.extend(gone.map(|tier| format!("{}: removed", tier.name)));
     lines
+}
+
+/// A tier's fields as they are written down, so that none is forgotten.
+fn fields(tier: &TierConfig) -> serde_json::Map<String, Value> {
+    match serde_json::to_value(tier) {
+        Ok(Value::Object(fields)) => fields,
+        _ => unreachable!("a tier is a map of plain values"),
+    }
+}
+
+/// The tiers that a file keeps, if it is there.
+///
+/// # Errors
+/// It is no journal of this version.
+pub(crate) fn kept_tiers(path: &Path) -> Result<Option<Vec<TierConfig>>, ServiceError> {
+    Ok(read(path)?.map(|file| file.tiers))
 }
 
 fn read(path: &Path) -> Result<Option<File>, ServiceError> {

@@ -9,6 +9,6 @@ mod tier;
 
 pub use config::{SearchMode, TierConfig};
 pub(crate) use config::{is_tier_name, validate_tiers};
-pub(crate) use journal::{Change, Journal};
+pub(crate) use journal::{Change, Journal, kept_tiers};
 pub(crate) use table::{Choice, TierTable, Wish};
 pub(crate) use tier::Tier;

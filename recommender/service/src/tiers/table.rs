@@ -1,6 +1,7 @@
 //! Which tier and dim a request is served at: the ones it names, else the tier of its API key, else
 //! of a header, else the default.
 
+use crate::access::KeyTier;
 use crate::problem::Problem;
 use crate::tiers::config::TierConfig;
 use crate::tiers::tier::Tier;
@@ -13,8 +14,8 @@ pub(crate) struct TierTable {
     pub(crate) version: u64,
     tiers: Vec<Arc<Tier>>,
     default: usize,
-    /// API key, by index, to tier.
-    by_key: Vec<usize>,
+    /// API key, by index, to its tier, if it has one, and whether it may choose.
+    by_key: Vec<(Option<usize>, bool)>,
     header: String,
     by_header_value: HashMap<String, usize>,
 }
@@ -39,19 +40,19 @@ pub(crate) struct Choice {
 
 impl TierTable {
     /// Takes tiers that [`crate::tiers::validate_tiers`] accepted. `key_tiers` names each API key's
-    /// tier; an empty or unknown name is the default.
+    /// tier, which is one of them or empty.
     pub(crate) fn new(
         version: u64,
         tiers: &[TierConfig],
         header: &str,
-        key_tiers: &[String],
+        key_tiers: &[KeyTier],
         before: Option<&TierTable>,
     ) -> TierTable {
         let keep = |name: &str| before.and_then(|table| table.tiers.iter().find(|tier| &*tier.name == name));
         let live =
             |tier: &TierConfig| Arc::new(Tier::new(tier.clone(), key_tiers.len(), keep(&tier.name).map(Arc::as_ref)));
         let default = tiers.iter().position(|tier| tier.default).expect("validate_tiers found one default");
-        let place = |name: &String| tiers.iter().position(|tier| tier.name == *name).unwrap_or(default);
+        let place = |key: &KeyTier| (tiers.iter().position(|tier| tier.name == key.tier), key.may_choose);
         let values = |(index, tier): (usize, &TierConfig)| {
             tier.header_values.iter().map(move |value| (value.clone(), index)).collect::<Vec<_>>()
         };
@@ -78,14 +79,20 @@ impl TierTable {
     /// Chooses. Header values that no tier lists count as absent.
     ///
     /// # Errors
-    /// 400 for a tier and a dim at once, an unknown tier, or a dim that was not trained.
+    /// 400 for a tier and a dim at once, an unknown tier, or a dim that was not trained; 403 for one that the
+    /// API key may not choose.
     pub(crate) fn choose(&self, wish: Wish<'_>, headers: &HeaderMap, trained: &[usize]) -> Result<Choice, Problem> {
+        let own = &self.tiers[self.unnamed(wish.key, headers)];
+        let free = wish.key.and_then(|key| self.by_key.get(key)).is_none_or(|(_, may_choose)| *may_choose);
+        let within =
+            wish.tier.is_none_or(|name| name == &*own.name) && wish.dim.is_none_or(|dim| dim <= own.config.dim);
+        if !free && !within {
+            let (name, dim) = (&own.name, own.config.dim);
+            return Err(Problem::forbidden(format!("the API key has tier {name:?} alone, and dims up to {dim}")));
+        }
         match (wish.tier, wish.dim) {
             (Some(_), Some(_)) => Err(Problem::bad_request("tier and dim are both given; send one of them")),
-            (None, Some(dim)) if trained.contains(&dim) => {
-                let tier = Arc::clone(&self.tiers[self.unnamed(wish.key, headers)]);
-                Ok(Choice { tier, by_tier: false, dim })
-            }
+            (None, Some(dim)) if trained.contains(&dim) => Ok(Choice { tier: Arc::clone(own), by_tier: false, dim }),
             (None, Some(dim)) => {
                 Err(Problem::bad_request(format!("dim {dim} was not trained; use one of {trained:?}")))
             }
@@ -98,7 +105,7 @@ impl TierTable {
     }
 
     fn unnamed(&self, key: Option<usize>, headers: &HeaderMap) -> usize {
-        let by_key = key.and_then(|key| self.by_key.get(key).copied());
+        let by_key = key.and_then(|key| self.by_key.get(key)?.0);
         let by_header = || {
             let value = headers.get(&self.header).and_then(|value| value.to_str().ok());
             value.and_then(|value| self.by_header_value.get(value).copied())

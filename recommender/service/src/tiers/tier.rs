@@ -61,9 +61,11 @@ impl Tier {
         self.level.load(Ordering::Relaxed)
     }
 
-    /// Blocks that a user vector of this tier goes through.
-    pub(crate) fn depth_in(&self, view: &View) -> usize {
-        self.config.depth.unwrap_or(usize::MAX).min(view.bundle.blocks())
+    /// Blocks that a user vector of this tier goes through at a dim: all of them where no exit was trained at
+    /// its depth up to that dim, as for a request that names a larger one.
+    pub(crate) fn depth_in(&self, view: &View, dim: usize) -> usize {
+        let exit = view.shape.exits.iter().find(|(depth, most)| self.config.depth == Some(*depth) && dim <= *most);
+        exit.map_or(view.shape.blocks, |(depth, _)| *depth)
     }
 
     /// Number of smaller dims that the tier may be stepped down to.

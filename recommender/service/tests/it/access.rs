@@ -21,6 +21,7 @@ fn scopes_open_what_they_name() {
             sha256: "36b25be79ab228d4616570f70a8298442d5a6b0b8a018d5324989f475ac43887".into(),
             scopes: vec![Scope::Recommend],
             tier: String::new(),
+            may_choose: true,
         });
     });
     let event = json!({"user_id": "a", "item_id": key(1)}).to_string();
@@ -51,6 +52,25 @@ fn scopes_open_what_they_name() {
     }
 }
 
+/// Routes are matched with percent-encoding undone; so are the scopes that they need.
+#[test]
+fn no_spelling_of_a_path_goes_around_its_scope() {
+    let check = |required: bool, method: &str, path: &str, status: u16| {
+        let server = Server::with(|config| config.access.required = required);
+        let reply = call(&server, method, path, "", "{}");
+        assert_eq!(reply.status, status, "{method} {path}, required {required}: {}", reply.text);
+    };
+    check(false, "GET", "/%61dmin/v1/tiers", 401);
+    check(false, "POST", "/admin/v1/bundle/%72ollback", 401);
+    check(false, "PUT", "/v1/item%73/i1", 401);
+    check(false, "DELETE", "/%76%31/items/i1", 401);
+    check(true, "POST", "/%761/recommend", 401);
+    check(true, "POST", "/v1/%65vents", 401);
+    // What stays encoded names no route.
+    check(true, "POST", "/v1%2Frecommend", 404);
+    check(true, "GET", "/%6Civez", 200);
+}
+
 #[test]
 fn without_required_anybody_may_ask_but_not_administer() {
     let server = Server::start();
@@ -62,6 +82,50 @@ fn without_required_anybody_may_ask_but_not_administer() {
     let reply = call(&server, "GET", "/admin/v1/tiers", "key-of-root", "");
     assert_eq!(reply.status, 403);
     assert!(reply.text.contains("admin calls are off"), "{}", reply.text);
+}
+
+#[test]
+fn a_key_that_may_not_choose_gets_its_tier_and_smaller_dims() {
+    let server = Server::with(|config| {
+        config.access.keys[0].may_choose = false;
+        config.access.keys[0].tier = "standard".into();
+    });
+    let check = |api_key: &str, wish: serde_json::Value, status: u16, dim: u64| {
+        let mut body = json!({"user_id": "a"});
+        body.as_object_mut().unwrap().extend(wish.as_object().unwrap().clone());
+        let reply = call(&server, "POST", "/v1/recommend", api_key, &body.to_string());
+        assert_eq!(reply.status, status, "{api_key} {wish}: {}", reply.text);
+        match status {
+            200 => assert_eq!(reply.json()["dim"], dim, "{api_key} {wish}"),
+            _ => assert!(reply.text.contains("tier \\\"standard\\\" alone, and dims up to 8"), "{}", reply.text),
+        }
+    };
+    for (wish, status, dim) in [
+        (json!({}), 200, 8),
+        (json!({"tier": "standard"}), 200, 8),
+        (json!({"dim": 4}), 200, 4),
+        (json!({"dim": 16}), 403, 0),
+        (json!({"tier": "premium"}), 403, 0),
+        (json!({"tier": "bulk"}), 403, 0),
+    ] {
+        check("key-of-ada", wish, status, dim);
+    }
+    check("", json!({"tier": "premium"}), 200, 16);
+    let similar = call(&server, "GET", "/v1/items/i1/similar?tier=premium", "key-of-ada", "");
+    assert_eq!(similar.status, 403, "{}", similar.text);
+}
+
+/// A key without a tier leaves the choice to the header.
+#[test]
+fn a_key_without_a_tier_does_not_hide_the_header() {
+    let server = Server::with(|config| config.access.keys[0].tier = String::new());
+    let ask = |headers: &[(&str, &str)]| {
+        let reply = server.client.call("POST", "/v1/recommend", headers, "{\"user_id\": \"a\"}");
+        reply.json()["tier"].clone()
+    };
+    let key = ("x-api-key", "key-of-ada");
+    assert_eq!(ask(&[JSON, key, ("x-tier", "gold")]), "premium");
+    assert_eq!(ask(&[JSON, key]), "standard");
 }
 
 #[test]

@@ -34,6 +34,16 @@ fn a_batch_answers_each_as_a_single_call_would() {
     check(json!({"requests": [{"user_id": 7}]}), "requests[0].user_id: invalid type: integer `7`");
 }
 
+/// A batch is one answer, so what is refused in it says in the document when to come again.
+#[test]
+fn a_refused_request_of_a_batch_says_when_to_try_again() {
+    let server = Server::with(|config| (config.tiers[1].rate_per_s, config.tiers[1].burst) = (1, 2));
+    let body = server.client.post("/v1/recommend/batch", &json!({"requests": vec![json!({"user_id": "a"}); 3]})).json();
+    let statuses: Vec<&Value> = body["answers"].as_array().unwrap().iter().map(|answer| &answer["status"]).collect();
+    assert_eq!(statuses, [&Value::Null, &Value::Null, &json!(429)], "{body}");
+    assert!((1..=2).contains(&body["answers"][2]["retry_after_s"].as_u64().unwrap()), "{body}");
+}
+
 #[test]
 fn only_and_exclude_filter_and_k_results_come_back() {
     let server = Server::start();

@@ -73,6 +73,25 @@ fn a_tier_serves_its_depth() {
     assert_ne!(expected(&history, 8, 1)[0].1, expected(&history, 8, 2)[0].1, "the depths differ");
 }
 
+/// A request may name a dim past what the exit of its tier was trained up to: then the whole model answers.
+#[test]
+fn a_dim_that_the_exit_was_not_trained_at_is_served_by_the_whole_model() {
+    let server = Server::with(shallow);
+    let history = [3, 4, 5];
+    let keys: Vec<String> = history.iter().map(|id| key(*id as usize)).collect();
+    for (dim, depth) in [(4, 1), (8, 1), (16, 2)] {
+        let ask = |page: Value| {
+            let body = json!({"history": keys, "dim": dim, "k": 5, "cursor": page});
+            server.client.call("POST", "/v1/recommend", &[("content-type", "application/json")], &body.to_string())
+        };
+        let first = ask(Value::Null);
+        check(&first, &history, dim, depth);
+        let second = ask(first.json()["next"].clone());
+        assert_eq!(second.status, 200, "{}", second.text);
+        assert_eq!(second.item_ids()[0], expected(&history, dim, depth)[5].0);
+    }
+}
+
 #[test]
 fn a_cursor_ends_when_the_tiers_depth_changes() {
     let server = Server::with(shallow);

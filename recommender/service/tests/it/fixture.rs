@@ -299,7 +299,7 @@ impl Server {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            let surroundings = Surroundings { clock: Arc::new(|| NOW_MS), stream, spans };
+            let surroundings = Surroundings { clock: Arc::new(|| NOW_MS), stream, spans, ready: Box::new(|| ()) };
             runtime.block_on(service::run_in(listener, config, bundle, store, surroundings, shutdown))
         });
         Server {

@@ -77,6 +77,9 @@ fn a_tuned_tier_searches_by_the_plan_of_its_dim_and_the_others_exactly() {
         3,
         "a filter comes before the shortlist"
     );
+    // With a filter the plan's recall was not measured.
+    let filter = json!({"not": {"equals": {"attribute": "genre", "value": "no such"}}});
+    assert_eq!(ask(json!({"tier": "premium", "filter": filter})).item_ids(), exact);
     assert_eq!(server.client.get("/v1/bundle").json()["tuned_dims"], json!([8, 16]));
 
     // A new item is found whatever the plan is.
@@ -85,10 +88,14 @@ fn a_tuned_tier_searches_by_the_plan_of_its_dim_and_the_others_exactly() {
     assert_eq!(server.client.call("PUT", "/v1/items/new", &KEEPER, &body).status, 200);
     assert!(ask(json!({"tier": "premium"})).item_ids().contains(&"new".to_owned()));
     let requests = json!({"requests": [
-        {"history": ["i3", "i4"], "tier": "premium", "k": 6}, {"history": ["i9"], "tier": "premium", "k": 3}
+        {"history": ["i3", "i4"], "tier": "premium", "k": 6}, {"history": ["i9"], "tier": "premium", "k": 3},
+        {"history": ["i3", "i4"], "tier": "premium", "k": 20}
     ]});
     let batch = server.client.post("/v1/recommend/batch", &requests).json();
-    assert_eq!(batch["answers"][0]["items"], ask(json!({"tier": "premium"})).json()["items"]);
+    for (at, k) in [(0, 6), (2, 20)] {
+        let alone = ask(json!({"tier": "premium", "k": k})).json()["items"].clone();
+        assert_eq!(batch["answers"][at]["items"], alone, "those beside it change nothing, k {k}");
+    }
 }
 
 #[test]
