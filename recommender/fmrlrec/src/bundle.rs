@@ -25,6 +25,7 @@ use crate::checkpoint::{read_params, write_params};
 use crate::data::pack_histories;
 use crate::learner::Exit;
 use crate::model::FmrlRec;
+use crate::model::dropout::Dropout;
 use crate::ops::host_values;
 use crate::params::{load_params, named_params};
 use crate::{BundleError, Cpu, EpochLine, Report, TrainConfig, model_card};
@@ -254,21 +255,6 @@ impl Bundle {
         self.config.model.blocks
     }
 
-    /// Checks one dim a block for a cut of the model: a trained dim each, or 0 for a block left out.
-    ///
-    /// # Errors
-    /// A number of dims that is not that of the blocks, a dim that was not trained, or no block at all.
-    pub fn check_block_dims(&self, block_dims: &[usize]) -> Result<(), BundleError> {
-        let blocks = self.blocks();
-        if block_dims.len() != blocks || block_dims.iter().all(|dim| *dim == 0) {
-            return Err(BundleError::BlockDims { given: block_dims.to_vec(), blocks });
-        }
-        match block_dims.iter().find(|dim| **dim != 0 && !self.dims().contains(dim)) {
-            Some(&dim) => Err(BundleError::UntrainedDim { dim, trained: self.dims().to_vec() }),
-            None => Ok(()),
-        }
-    }
-
     pub(crate) fn model(&self) -> &FmrlRec<Cpu> {
         let (_, largest) = self.models.last_key_value().expect("open() refused a Bundle without dims");
         largest
@@ -280,24 +266,10 @@ impl Bundle {
     /// # Errors
     /// A dim that was not trained or an id past the item table.
     pub fn user_vector(&self, history: &[u32], dim: usize) -> Result<Vec<f32>, BundleError> {
-        self.vector(history, dim, &self.model().block_dims(self.blocks()))
-    }
-
-    /// As [`Bundle::user_vector`] from a cut of the model: `block_dims[i]` leading columns of block `i`
-    /// ([`FmrlRec::forward_cut`]).
-    ///
-    /// # Errors
-    /// Those of [`Bundle::user_vector`] and [`Bundle::check_block_dims`].
-    pub fn user_vector_cut(&self, history: &[u32], dim: usize, block_dims: &[usize]) -> Result<Vec<f32>, BundleError> {
-        self.check_block_dims(block_dims)?;
-        self.vector(history, dim, block_dims)
-    }
-
-    fn vector(&self, history: &[u32], dim: usize, block_dims: &[usize]) -> Result<Vec<f32>, BundleError> {
         let model = self.model_at(dim)?;
         let (batch, last) = pack_histories(std::iter::once(history), self.max_history());
         let x = columns(&self.rows(&batch.tokens)?, dim);
-        let y = model.forward_cut(x, &batch.keep, block_dims);
+        let y = model.forward(x, &batch.keep, &mut Dropout::off());
         Ok(host_values(y.narrow(0, last[0] as usize, 1)))
     }
 

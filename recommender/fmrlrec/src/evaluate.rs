@@ -53,7 +53,7 @@ pub fn evaluate(
     };
     let block_dims = match part {
         Part::Cut(block_dims) => {
-            bundle.check_block_dims(block_dims)?;
+            bundle.shape().check_block_dims(block_dims)?;
             Some(block_dims.to_vec())
         }
         Part::Whole | Part::Against(_) => None,

@@ -16,6 +16,7 @@ mod bundle;
 mod checkpoint;
 mod compatibility;
 mod config;
+mod cut;
 mod data;
 mod error;
 mod evaluate;
@@ -42,6 +43,7 @@ pub use config::{
     CompatibilityConfig, EarlyStopping, ExitConfig, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart,
     TrainConfig,
 };
+pub use cut::Cut;
 pub use data::{Batch, LeaveOneOut, Split, pack_histories, training_batches};
 pub use error::{BundleError, Divergence, TrainError};
 pub use evaluate::{Part, evaluate, ranks_at_dims};

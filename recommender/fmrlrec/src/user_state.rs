@@ -3,10 +3,10 @@
 //! and a state that is lost is folded from it again.
 
 use crate::bundle::columns;
+use crate::model::HiddenState;
 use crate::model::lru::Complex;
-use crate::model::{FmrlRec, HiddenState};
 use crate::ops::host_values;
-use crate::{Bundle, BundleError, Cpu};
+use crate::{Bundle, BundleError, Cpu, Cut};
 use burn::tensor::{Tensor, TensorData};
 use feature_store::PAD;
 
@@ -15,8 +15,10 @@ use feature_store::PAD;
 pub struct UserState {
     /// `[dim]`.
     vector: Vec<f32>,
-    /// `[blocks, 2, dim]`: real parts, then imaginary parts.
+    /// Of each block that it went through `[2, columns]`: real parts, then imaginary parts.
     hidden: Vec<f32>,
+    /// What it went through.
+    cut: Cut,
 }
 
 impl UserState {
@@ -30,9 +32,9 @@ impl UserState {
         self.vector.len()
     }
 
-    /// Blocks that it went through.
-    pub fn depth(&self) -> usize {
-        self.hidden.len() / (2 * self.dim()).max(1)
+    /// What of the model it went through.
+    pub fn cut(&self) -> &Cut {
+        &self.cut
     }
 
     /// Bytes that it holds.
@@ -48,36 +50,33 @@ impl Bundle {
     /// # Errors
     /// A dim that was not trained or an id past the item table.
     pub fn fold(&self, history: &[u32], dim: usize) -> Result<UserState, BundleError> {
-        self.fold_of(&self.rows(history)?, dim, self.blocks())
+        self.fold_of(&self.rows(history)?, dim, &self.shape().whole())
     }
 
     /// As [`Bundle::fold`], after item vectors of at least `dim` numbers each (those of items that came
-    /// after training too) and through the first `depth` blocks (at most all).
+    /// after training too) and through a cut of the model.
     ///
     /// # Errors
-    /// A dim that was not trained.
-    pub fn fold_of(&self, history: &[&[f32]], dim: usize, depth: usize) -> Result<UserState, BundleError> {
+    /// A dim that was not trained, or a cut of another model.
+    pub fn fold_of(&self, history: &[&[f32]], dim: usize, cut: &Cut) -> Result<UserState, BundleError> {
         let model = self.model_at(dim)?;
+        if !self.shape().has(cut) {
+            return Err(BundleError::BlockDims { given: cut.block_dims().to_vec(), blocks: self.blocks() });
+        }
         let start_token = self.rows(&[PAD])?;
         let read = if history.is_empty() { &start_token[..] } else { history };
         // The state starts with the first token and is kept from then on.
         let mut keep = vec![1.0; read.len()];
         keep[0] = 0.0;
         let last = read.len() - 1;
-        let mut y = columns(read, dim);
-        let mut hidden = Vec::with_capacity(model.blocks.len() * 2 * dim);
-        for block in model.blocks.iter().take(depth) {
-            let (out, states) = block.forward_with_states(y, &keep);
-            hidden.extend(host_values::<f32, _, 2>(states.re.narrow(0, last, 1)));
-            hidden.extend(host_values::<f32, _, 2>(states.im.narrow(0, last, 1)));
-            y = out;
-        }
-        let y = model.user_vectors(y);
+        let (y, states) = model.forward_cut_with_states(columns(read, dim), &keep, cut.block_dims());
+        let newest = |all: Complex<Cpu>| Complex { re: all.re.narrow(0, last, 1), im: all.im.narrow(0, last, 1) };
+        let mut hidden = pack(states.into_iter().map(newest));
         if history.is_empty() {
             // The state never passes from the start token to the first item.
             hidden.fill(0.0);
         }
-        Ok(UserState { vector: host_values(y.narrow(0, last, 1)), hidden })
+        Ok(UserState { vector: host_values(y.narrow(0, last, 1)), hidden, cut: cut.clone() })
     }
 
     /// The state after one item more: one step of the model, whatever came before. `state` is of this
@@ -96,23 +95,25 @@ impl Bundle {
     pub fn advance_by(&self, state: &UserState, item: &[f32]) -> Result<UserState, BundleError> {
         let dim = state.dim();
         let model = self.model_at(dim)?;
-        let (y, next) = model.step(columns(&[item], dim), unpack(model, state));
-        let mut hidden = Vec::with_capacity(state.hidden.len());
-        for Complex { re, im } in next.0 {
-            hidden.extend(host_values::<f32, _, 2>(re));
-            hidden.extend(host_values::<f32, _, 2>(im));
-        }
-        Ok(UserState { vector: host_values(y), hidden })
+        let (y, next) = model.step_cut(columns(&[item], dim), unpack(state), state.cut.block_dims());
+        Ok(UserState { vector: host_values(y), hidden: pack(next.0.into_iter()), cut: state.cut.clone() })
     }
 }
 
-/// The state as the model takes it, of one user.
-fn unpack(model: &FmrlRec<Cpu>, state: &UserState) -> HiddenState<Cpu> {
-    let dim = state.dim();
-    let mut parts = state
-        .hidden
-        .chunks_exact(dim)
-        .map(|part| Tensor::<Cpu, 2>::from_data(TensorData::new(part.to_vec(), [1, dim]), &Default::default()));
-    let mut part = || parts.next().expect("a state has two parts a block");
-    HiddenState(model.blocks.iter().take(state.depth()).map(|_| Complex { re: part(), im: part() }).collect())
+/// Hidden states of one user, `[1, columns]` a block, as a state keeps them.
+fn pack(states: impl Iterator<Item = Complex<Cpu>>) -> Vec<f32> {
+    states.flat_map(|Complex { re, im }| [re, im]).flat_map(host_values::<f32, _, 2>).collect()
+}
+
+/// The other way round.
+fn unpack(state: &UserState) -> HiddenState<Cpu> {
+    let mut rest = &state.hidden[..];
+    let mut part = |columns: usize| {
+        let (part, behind) = rest.split_at(columns);
+        rest = behind;
+        Tensor::<Cpu, 2>::from_data(TensorData::new(part.to_vec(), [1, columns]), &Default::default())
+    };
+    let columns =
+        state.cut.block_dims().iter().map(|columns| (*columns).min(state.dim())).filter(|columns| *columns > 0);
+    HiddenState(columns.map(|columns| Complex { re: part(columns), im: part(columns) }).collect())
 }

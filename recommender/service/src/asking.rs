@@ -137,9 +137,9 @@ fn settled(request: &RecommendRequest) -> u64 {
     fingerprint([settled.as_str(), request.user_id.as_deref().unwrap_or_default(), &count].into_iter().chain(lists))
 }
 
-/// Tells apart what user vectors of a dim are made by: the Bundle and how many of its blocks.
+/// Tells apart what user vectors of a dim are made by: the Bundle and how much of its blocks.
 fn model(view: &View, choice: &Choice, dim: usize) -> u64 {
-    fingerprint([view.bundle.id(), &choice.tier.depth_in(view, dim).to_string()])
+    fingerprint([view.bundle.id(), &format!("{:?}", choice.tier.cut_in(view, dim))])
 }
 
 /// The page that a cursor names, if it still can be had.
@@ -158,7 +158,7 @@ fn page(
     }
     let (dim, offset) = (cursor.dim as usize, cursor.offset as usize);
     if cursor.model != model(view, choice, dim) {
-        return Err(expired("another bundle is served, or the tier has another depth"));
+        return Err(expired("another bundle is served, or the tier another depth"));
     }
     if !view.dims().contains(&dim) || offset >= retrieval::MAX_K {
         return Err(Problem::bad_request("cursor is none that this call gave; leave it out"));

@@ -19,7 +19,7 @@ const CATALOGUE: u8 = 2;
 /// Of a ranking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RankingCursor {
-    /// [`fingerprint`] of the Bundle's id and of the depth.
+    /// [`fingerprint`] of the Bundle's id and of the cut of its model.
     pub(crate) model: u64,
     /// Of what was asked, page and history left out.
     pub(crate) asked: u64,

@@ -7,7 +7,7 @@ use crate::hidden::HiddenItems;
 use crate::plans::Plans;
 use crate::view::View;
 use feature_store::UserStateStore;
-use fmrlrec::{Bundle, BundleShape};
+use fmrlrec::{Bundle, BundleShape, Cut};
 use retrieval::{Metadata, NestedTable};
 use sha2::{Digest as _, Sha256};
 use std::path::PathBuf;
@@ -29,6 +29,8 @@ pub(crate) struct ServedBundle {
     pub(crate) bundle: Bundle,
     /// What it was trained at.
     pub(crate) shape: BundleShape,
+    /// All of its model.
+    pub(crate) whole: Cut,
     table: Arc<NestedTable>,
     plans: Plans,
     metadata: Metadata,
@@ -60,6 +62,7 @@ impl ServedBundle {
         let items = RwLock::new((Arc::new(Added::none(&bundle)), Arc::new(HiddenItems::none())));
         Ok(ServedBundle {
             shape: bundle.shape(),
+            whole: bundle.shape().whole(),
             bundle,
             table,
             plans,

@@ -89,7 +89,7 @@ pub async fn run_in(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServiceError> {
     let Surroundings { clock, stream, spans, ready } = surroundings;
-    let serving = web::Data::new(Serving::new(&config, bundle, store, (clock, stream, spans))?);
+    let serving = web::Data::new(Serving::new(&config, bundle, store, clock, stream, spans)?);
     let server = start(listener, &config, &serving)?;
     ready();
     let handle = server.handle();

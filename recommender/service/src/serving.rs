@@ -65,7 +65,9 @@ impl Serving {
         config: &ServiceConfig,
         bundle: Bundle,
         store: UserStateStore,
-        (clock, stream, spans): (Clock, Option<Arc<dyn EventStream>>, Option<Arc<dyn SpanSink>>),
+        clock: Clock,
+        stream: Option<Arc<dyn EventStream>>,
+        spans: Option<Arc<dyn SpanSink>>,
     ) -> Result<Serving, ServiceError> {
         config.validate(&bundle.shape())?;
         let access = Access::new(&config.access);

@@ -213,7 +213,7 @@ fn first_items(serving: &Serving, view: &View, asked: &Asked) -> Result<Vec<Stri
         Asked::Inline(keys) => keys.clone(),
         Asked::User(user) => serving.store.history_keys(user)?,
     };
-    let entry = serving.store.inline(view, dim, view.bundle.blocks(), &keys)?;
+    let entry = serving.store.inline(view, dim, &view.whole, &keys)?;
     let search = Search {
         query: Query::Vector(entry.vector(dim)),
         k: COMPARED.min(view.items()),

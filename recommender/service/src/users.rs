@@ -13,7 +13,7 @@ use crate::kept::{Kept, Window};
 use crate::problem::Problem;
 use crate::view::View;
 use feature_store::{Applied, Event, NewestEntries, Revision, StoreError, UserStateStore};
-use fmrlrec::UserState;
+use fmrlrec::{Cut, UserState};
 use quick_cache::{Equivalent, Weighter, sync::Cache};
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
@@ -90,13 +90,13 @@ impl UserEntry {
 
     fn fold(
         view: &View,
-        (dim, depth): (usize, usize),
+        (dim, cut): (usize, &Cut),
         revision: Option<Revision>,
         kept: Kept,
         window: Window,
     ) -> Result<UserEntry, Problem> {
         let read = kept.window(window);
-        let state = view.fold(&read, dim, depth)?;
+        let state = view.fold(&read, dim, cut)?;
         let (version, added, history_len) = (version_of(&revision), marks(&kept, view), read.len());
         let start = kept.window_start(window);
         Ok(UserEntry { version, revision, kept, added, window, state, start, history_len })
@@ -135,8 +135,8 @@ impl UserEntry {
         }
         // The window moved: its state is another one.
         if entry.kept.window_start(self.window) != entry.start {
-            let size = (self.state.dim(), self.state.depth());
-            let folded = UserEntry::fold(view, size, entry.revision, entry.kept, self.window)?;
+            let made_by = (self.state.dim(), self.state.cut());
+            let folded = UserEntry::fold(view, made_by, entry.revision, entry.kept, self.window)?;
             let read = folded.history_len;
             return Ok(Some((folded, read)));
         }
@@ -162,7 +162,7 @@ fn marks(kept: &Kept, view: &View) -> Box<[(u32, u64)]> {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct UserKey {
     generation: u64,
-    depth: usize,
+    cut: Cut,
     user: Box<str>,
 }
 
@@ -170,13 +170,13 @@ struct UserKey {
 #[derive(Hash)]
 struct UserRef<'a> {
     generation: u64,
-    depth: usize,
+    cut: &'a Cut,
     user: &'a str,
 }
 
 impl Equivalent<UserKey> for UserRef<'_> {
     fn equivalent(&self, key: &UserKey) -> bool {
-        self.generation == key.generation && self.depth == key.depth && self.user == &*key.user
+        self.generation == key.generation && *self.cut == key.cut && self.user == &*key.user
     }
 }
 
@@ -222,12 +222,12 @@ impl UserStates {
         Ok(self.store.history(user)?.into_iter().map(|entry| entry.item_id).collect())
     }
 
-    /// The user's entry with a vector of at least `dim`, through `depth` blocks.
-    pub(crate) fn entry(&self, view: &View, user: &str, dim: usize, depth: usize) -> Result<Found, Problem> {
+    /// The user's entry with a vector of at least `dim`, through a cut of the model.
+    pub(crate) fn entry(&self, view: &View, user: &str, dim: usize, cut: &Cut) -> Result<Found, Problem> {
         let newest = self.store.newest(user)?;
         let revision = newest.as_ref().map(|newest| newest.revision);
         let generation = view.generation;
-        let kept = self.cache.get(&UserRef { generation, depth, user });
+        let kept = self.cache.get(&UserRef { generation, cut, user });
         if let Some(entry) = kept.filter(|entry| entry.state.dim() >= dim && entry.holds_in(view)) {
             if entry.revision == revision {
                 return Ok(Found { entry, made: Made::Kept, model_items: 0 });
@@ -242,16 +242,16 @@ impl UserStates {
         let (history, revision) = record.map_or((Vec::new(), None), |it| (it.history, Some(it.revision)));
         let keys = history.iter().map(|entry| entry.item_id.as_str());
         let kept = Kept::of(|key| view.id(key), keys, revision.map_or(0, |revision| revision.events));
-        let entry = UserEntry::fold(view, (dim, depth), revision, kept, self.window(view))?;
+        let entry = UserEntry::fold(view, (dim, cut), revision, kept, self.window(view))?;
         // The start token is an item too.
         let model_items = entry.history_len.max(1);
         Ok(self.keep(view, user, entry, Made::Folded, model_items))
     }
 
     /// An entry of a history that came with a request, all of it, oldest first. Runs the model.
-    pub(crate) fn inline(&self, view: &View, dim: usize, depth: usize, keys: &[String]) -> Result<UserEntry, Problem> {
+    pub(crate) fn inline(&self, view: &View, dim: usize, cut: &Cut, keys: &[String]) -> Result<UserEntry, Problem> {
         let kept = Kept::of(|key| view.id(key), keys.iter().map(String::as_str), keys.len() as u64);
-        let entry = UserEntry::fold(view, (dim, depth), None, kept, self.window(view))?;
+        let entry = UserEntry::fold(view, (dim, cut), None, kept, self.window(view))?;
         Ok(UserEntry { version: version_of(&keys), ..entry })
     }
 
@@ -262,7 +262,7 @@ impl UserStates {
     fn keep(&self, view: &View, user: &str, entry: UserEntry, made: Made, model_items: usize) -> Found {
         let entry = Arc::new(entry);
         self.cache.insert(
-            UserKey { generation: view.generation, depth: entry.state.depth(), user: user.into() },
+            UserKey { generation: view.generation, cut: entry.state.cut().clone(), user: user.into() },
             Arc::clone(&entry),
         );
         Found { entry, made, model_items }
@@ -278,8 +278,12 @@ impl UserStates {
             }
             let dims = next.dims();
             let at = dims.partition_point(|&dim| dim < entry.state.dim()).min(dims.len() - 1);
-            self.entry(next, &key.user, dims[at], key.depth.min(next.bundle.blocks()))?;
-            made += 1;
+            let cut = if key.cut == now.whole { &next.whole } else { &key.cut };
+            // A cut of another model: whoever asks for it is no tier's any more.
+            if next.shape.has(cut) {
+                self.entry(next, &key.user, dims[at], cut)?;
+                made += 1;
+            }
         }
         Ok(made)
     }

@@ -5,7 +5,7 @@ use crate::added::Added;
 use crate::hidden::HiddenItems;
 use crate::problem::Problem;
 use crate::served::ServedBundle;
-use fmrlrec::UserState;
+use fmrlrec::{Cut, UserState};
 use retrieval::{Bitset, Predicate, Tailed};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -110,13 +110,13 @@ impl View {
         Ok(Allowed { own, added })
     }
 
-    /// The state after a history of ids that [`View::id`] gave, oldest first, through `depth` blocks.
+    /// The state after a history of ids that [`View::id`] gave, oldest first, through a cut of the model.
     ///
     /// # Errors
     /// The Bundle's failure.
-    pub(crate) fn fold(&self, history: &[u32], dim: usize, depth: usize) -> Result<UserState, Problem> {
+    pub(crate) fn fold(&self, history: &[u32], dim: usize, cut: &Cut) -> Result<UserState, Problem> {
         let rows: Vec<&[f32]> = history.iter().map(|&id| self.row(id)).collect();
-        Ok(self.bundle.fold_of(&rows, dim, depth)?)
+        Ok(self.bundle.fold_of(&rows, dim, cut)?)
     }
 
     /// The state after one item more.

@@ -172,19 +172,30 @@ impl<B: NestedBackend> FmrlRec<B> {
         HiddenState(self.blocks.iter().map(|_| Complex { re: zero(), im: zero() }).collect())
     }
 
-    /// Takes in one item a user (law 2): cost independent of the history's length. A state of fewer
-    /// blocks than the model has gives the user vector at that exit.
+    /// Takes in one item a user (law 2): cost independent of the history's length.
     ///
     /// # Shapes
     /// `x` `[n, d]` item vectors -> user vectors `[n, d]` and the next state.
     pub fn step(&self, x: Tensor<B, 2>, state: HiddenState<B>) -> (Tensor<B, 2>, HiddenState<B>) {
-        let mut next = Vec::with_capacity(state.0.len());
-        let mut y = x;
-        for (block, hidden) in self.blocks.iter().zip(state.0) {
-            let (out, hidden) = block.step(y, hidden);
-            y = out;
-            next.push(hidden);
-        }
+        self.step_cut(x, state, &self.block_dims(self.blocks.len()))
+    }
+
+    /// As [`FmrlRec::step`] of the model inside this one that [`FmrlRec::forward_cut`] runs: the state has a part for
+    /// each block that takes part, as wide as the block is cut.
+    pub fn step_cut(
+        &self,
+        x: Tensor<B, 2>,
+        state: HiddenState<B>,
+        block_dims: &[usize],
+    ) -> (Tensor<B, 2>, HiddenState<B>) {
+        let mut parts = state.0.into_iter();
+        let mut next = Vec::with_capacity(self.blocks.len());
+        let y = self.blocks.iter().zip(block_dims).fold(x, |x, (block, &dim)| {
+            let step = |block: &Block<B>, x| block.step(x, parts.next().expect("a state has a part for each block"));
+            let (y, hidden) = on_columns(block, x, dim, step);
+            next.extend(hidden);
+            y
+        });
         (self.user_vectors(y), HiddenState(next))
     }
 }
@@ -217,19 +228,45 @@ impl<B: NestedBackend> FmrlRec<B> {
     /// # Shapes
     /// `x` `[t, d]`, `keep` `[t]`, one nesting dim or 0 a block -> `[t, d]`. No dropout.
     pub fn forward_cut(&self, x: Tensor<B, 2>, keep: &[f32], block_dims: &[usize]) -> Tensor<B, 2> {
-        assert_eq!(block_dims.len(), self.blocks.len(), "one dim a block");
-        let [_, width] = x.dims();
-        let y = self.blocks.iter().zip(block_dims).fold(x, |x, (block, &dim)| match dim.min(width) {
-            0 => x,
-            dim if dim == width => block.forward(x, keep, &mut Dropout::off()),
-            dim => {
-                let rest = x.clone().narrow(1, dim, width - dim);
-                let cut = block.slice(dim).forward(x.narrow(1, 0, dim), keep, &mut Dropout::off());
-                Tensor::cat(vec![cut, rest], 1)
-            }
-        });
-        self.user_vectors(y)
+        self.forward_cut_with_states(x, keep, block_dims).0
     }
+
+    /// As [`FmrlRec::forward_cut`], with the hidden states of each block that takes part, `[t, its columns]`. Blocks
+    /// past the end of `block_dims` are left out.
+    pub fn forward_cut_with_states(
+        &self,
+        x: Tensor<B, 2>,
+        keep: &[f32],
+        block_dims: &[usize],
+    ) -> (Tensor<B, 2>, Vec<Complex<B>>) {
+        let mut states = Vec::with_capacity(self.blocks.len());
+        let y = self.blocks.iter().zip(block_dims).fold(x, |x, (block, &dim)| {
+            let (y, of_block) = on_columns(block, x, dim, |block, x| block.forward_with_states(x, keep));
+            states.extend(of_block);
+            y
+        });
+        (self.user_vectors(y), states)
+    }
+}
+
+/// Runs a block on the leading `dim` columns of `x` (all of a narrower one) and lets the others pass.
+fn on_columns<B: NestedBackend, R>(
+    block: &Block<B>,
+    x: Tensor<B, 2>,
+    dim: usize,
+    run: impl FnOnce(&Block<B>, Tensor<B, 2>) -> (Tensor<B, 2>, R),
+) -> (Tensor<B, 2>, Option<R>) {
+    let [_, width] = x.dims();
+    let (y, beside) = match dim.min(width) {
+        0 => return (x, None),
+        dim if dim == width => run(block, x),
+        dim => {
+            let rest = x.clone().narrow(1, dim, width - dim);
+            let (cut, beside) = run(&block.slice(dim), x.narrow(1, 0, dim));
+            (Tensor::cat(vec![cut, rest], 1), beside)
+        }
+    };
+    (y, Some(beside))
 }
 
 /// `x` through a norm that may be absent.

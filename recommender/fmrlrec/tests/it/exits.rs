@@ -7,8 +7,8 @@ use fmrlrec::model::dropout::Dropout;
 use fmrlrec::model::{FmrlRec, gather};
 use fmrlrec::ops::{Objective, Scoring, host_values, nested_cross_entropy};
 use fmrlrec::{
-    AdamW, AdamWConfig, Batch, Bundle, CpuTraining, DecayRule, Device, Exit, ExitConfig, Learner, ModelConfig, Part,
-    ProjectorStart, Split, TrainConfig, evaluate, train,
+    AdamW, AdamWConfig, Batch, Bundle, BundleError, CpuTraining, Cut, DecayRule, Device, Exit, ExitConfig, Learner,
+    ModelConfig, Part, ProjectorStart, Split, TrainConfig, evaluate, train,
 };
 
 /// Two blocks, an exit after the first at dims 4 and 8.
@@ -52,7 +52,11 @@ fn a_cut_of_a_bundle_gives_its_own_user_vector_and_wrong_ones_are_refused() {
     train(&snapshot, &config, &dir.path().join("bundle"), false, Device::Cpu, &mut ()).unwrap();
     let bundle = Bundle::open(&dir.path().join("bundle")).unwrap();
     let history = [3, 4, 5];
-    let vector = |block_dims: &[usize]| bundle.user_vector_cut(&history, 16, block_dims);
+    let rows: Vec<&[f32]> = history.iter().map(|id| &bundle.item_table()[*id as usize * 16..][..16]).collect();
+    let vector = |block_dims: &[usize]| {
+        let cut = Cut::new(block_dims, &bundle.shape())?;
+        Ok::<_, BundleError>(bundle.fold_of(&rows, 16, &cut)?.vector().to_vec())
+    };
     let whole = bundle.user_vector(&history, 16).unwrap();
     assert_eq!(vector(&[16, 16]).unwrap(), whole);
     assert_eq!(vector(&[16, 8]).unwrap()[..8], whole[..8]);

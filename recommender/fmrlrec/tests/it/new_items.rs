@@ -79,10 +79,13 @@ fn a_history_of_vectors_gives_the_bits_of_a_history_of_ids() {
         for dim in [4, 8, 16] {
             // `user_vector` reads the newest 8, which is `max_len` here.
             let rows: Vec<&[f32]> = history[history.len().saturating_sub(8)..].iter().map(row).collect();
-            assert_eq!(bundle.fold_of(&rows, dim, 9).unwrap().vector(), bundle.user_vector(&history, dim).unwrap());
+            assert_eq!(
+                bundle.fold_of(&rows, dim, &bundle.shape().whole()).unwrap().vector(),
+                bundle.user_vector(&history, dim).unwrap()
+            );
         }
     }
-    assert!(bundle.fold_of(&[], 5, 1).is_err());
+    assert!(bundle.fold_of(&[], 5, &bundle.shape().whole()).is_err());
 }
 
 #[test]

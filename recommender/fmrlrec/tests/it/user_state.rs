@@ -2,7 +2,7 @@
 //! every dim, and is the forward pass's user vector.
 
 use crate::training::{config, snapshot};
-use fmrlrec::{Bundle, Device, TrainConfig, UserState, train};
+use fmrlrec::{Bundle, Cut, Device, TrainConfig, UserState, train};
 use proptest::prelude::*;
 use std::sync::OnceLock;
 
@@ -52,6 +52,27 @@ proptest! {
         }
     }
 
+    /// A dim for each block: laws 1 and 2 hold for every cut as they do for the whole.
+    #[test]
+    fn a_cut_is_carried_on_like_the_whole_and_its_prefix_serves_smaller_dims(
+        history in prop::collection::vec(1..=ITEMS, 1..30), from in 0usize..30, dims in prop::sample::select(vec![[16, 8], [8, 16], [4, 4], [16, 0], [0, 8]]),
+    ) {
+        let bundle = bundle();
+        let cut = Cut::new(&dims, &bundle.shape()).unwrap();
+        let rows: Vec<&[f32]> = history.iter().map(|id| &bundle.item_table()[*id as usize * 16..][..16]).collect();
+        let from = from.min(rows.len());
+        let mut state = bundle.fold_of(&rows[..from], 16, &cut).unwrap();
+        for row in &rows[from..] {
+            state = bundle.advance_by(&state, row).unwrap();
+        }
+        let whole = bundle.fold_of(&rows, 16, &cut).unwrap();
+        close(state.vector(), whole.vector())?;
+        prop_assert_eq!((state.cut(), state.bytes()), (&cut, whole.bytes()));
+        for &dim in bundle.dims() {
+            close(&whole.vector()[..dim], bundle.fold_of(&rows, dim, &cut).unwrap().vector())?;
+        }
+    }
+
     #[test]
     fn a_fold_is_the_forward_pass_and_its_prefix_the_smaller_dims(history in prop::collection::vec(1..=ITEMS, 0..=8)) {
         let bundle = bundle();
@@ -67,6 +88,8 @@ proptest! {
 #[test]
 fn what_the_bundle_does_not_have_is_refused() {
     let bundle = bundle();
+    let other = fmrlrec::BundleShape { blocks: 3, ..bundle.shape() };
+    assert!(bundle.fold_of(&[], 8, &other.whole()).is_err(), "a cut of a deeper model");
     let refused = |done: Result<UserState, fmrlrec::BundleError>, part: &str| {
         let reason = done.unwrap_err().to_string();
         assert!(reason.contains(part), "{reason:?} lacks {part:?}");

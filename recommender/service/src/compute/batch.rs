@@ -12,6 +12,7 @@ use crate::spans::Moments;
 use crate::tiers::SearchMode;
 use crate::users::{Made, UserEntry, UserStates};
 use crate::view::View;
+use fmrlrec::Cut;
 use retrieval::Scored;
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,8 +39,8 @@ pub(crate) fn run(jobs: &mut Vec<Job>, users: &UserStates, metrics: &Metrics, no
             Some(page) => page.dim,
             None => job.tier.dim_now(job.view.dims(), job.ask.dim),
         };
-        let depth = job.tier.depth_in(&job.view, dim);
-        match user_of(&job.ask, &job.view, (dim, depth), users, metrics) {
+        let cut = job.tier.cut_in(&job.view, dim);
+        match user_of(&job.ask, &job.view, (dim, &cut), users, metrics) {
             Ok(user) => ready.push(Ready { job, dim, user }),
             Err(problem) => drop(job.answer.send(Err(problem))),
         }
@@ -64,14 +65,14 @@ impl Ready {
 fn user_of(
     ask: &Ask,
     view: &View,
-    (dim, depth): (usize, usize),
+    (dim, cut): (usize, &Cut),
     users: &UserStates,
     metrics: &Metrics,
 ) -> Result<Option<Arc<UserEntry>>, Problem> {
     let (entry, outcome) = match &ask.source {
         Source::Item(_) => return Ok(None),
         Source::User(user) => {
-            let found = users.entry(view, user, dim, depth)?;
+            let found = users.entry(view, user, dim, cut)?;
             metrics.model_items.inc_by(found.model_items as u64);
             let outcome = match found.made {
                 Made::Kept => "kept",
@@ -81,7 +82,7 @@ fn user_of(
             (found.entry, outcome)
         }
         Source::Inline(keys) => {
-            let entry = users.inline(view, dim, depth, keys)?;
+            let entry = users.inline(view, dim, cut, keys)?;
             metrics.model_items.inc_by(entry.history_len.max(1) as u64);
             (Arc::new(entry), "inline")
         }
@@ -148,7 +149,7 @@ fn finish(ready: &Ready, mut items: Vec<Scored>, (taken, ready_at): (Instant, In
         true => explain(
             view,
             &user.as_ref().map_or_else(Vec::new, |user| user.read_ids()),
-            (*dim, job.tier.depth_in(view, *dim)),
+            (*dim, &job.tier.cut_in(view, *dim)),
             &items,
         )?,
         false => Vec::new(),
@@ -169,7 +170,7 @@ fn searched(ready: &Ready) -> SearchMode {
 /// user vector of the whole model.
 fn as_tuned(ready: &Ready) -> bool {
     let Job { view, tier, ask, .. } = &ready.job;
-    ask.filter.is_none() && ask.only.is_none() && tier.depth_in(view, ready.dim) == view.bundle.blocks()
+    ask.filter.is_none() && ask.only.is_none() && tier.cut_in(view, ready.dim) == view.whole
 }
 
 /// Items to search for: candidates where the answer must be diverse, those of earlier pages too.

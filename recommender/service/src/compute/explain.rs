@@ -3,6 +3,7 @@
 
 use crate::problem::Problem;
 use crate::view::View;
+use fmrlrec::Cut;
 use retrieval::Scored;
 
 /// Newest history items looked at.
@@ -18,7 +19,7 @@ const NAMED: usize = 3;
 pub(crate) fn explain(
     view: &View,
     read: &[u32],
-    (dim, depth): (usize, usize),
+    (dim, cut): (usize, &Cut),
     items: &[Scored],
 ) -> Result<Vec<Vec<(u32, f32)>>, Problem> {
     let table = view.table()?;
@@ -27,7 +28,7 @@ pub(crate) fn explain(
     let first = read.len().saturating_sub(LOOKED_AT);
     for left_out in first..read.len() {
         let rest: Vec<u32> = read.iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, id)| *id).collect();
-        let user = view.fold(&rest, dim, depth)?;
+        let user = view.fold(&rest, dim, cut)?;
         for ((item, vector), losses) in items.iter().zip(&vectors).zip(&mut losses) {
             let without: f32 = vector.iter().zip(user.vector()).map(|(a, b)| a * b).sum();
             losses.push((read[left_out], item.score - without));

@@ -42,6 +42,10 @@ pub struct TierConfig {
     /// that must be cheaper still. Absent means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<usize>,
+    /// Instead of `depth`: leading columns that each block works on for user vectors, a trained dim each or 0 for
+    /// none (MatFormer's Mix'n'Match). `recommender evaluate --block-dims` measures what it costs in quality.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_dims: Option<Vec<usize>>,
     /// Smallest dim that the tier is stepped down to under load; `dim` itself forbids stepping.
     pub min_dim: usize,
     /// Whether requests that choose nothing get this tier.
@@ -85,6 +89,7 @@ pub(crate) fn validate_tiers(tiers: &[TierConfig], trained: &BundleShape, max_k:
         }
         validate_dims(tier, &trained.dims)?;
         validate_depth(tier, trained)?;
+        validate_block_dims(tier, trained)?;
         validate_limits(tier, max_k)?;
         unique_values(tier, &mut values)?;
     }
@@ -121,6 +126,15 @@ fn validate_depth(tier: &TierConfig, trained: &BundleShape) -> Result<(), Servic
         "tier {name:?} asks for depth {depth} at dim {dim}; the Bundle has {blocks} blocks and was trained at {exits}"
     );
     Err(broken("tiers.depth", reason))
+}
+
+fn validate_block_dims(tier: &TierConfig, trained: &BundleShape) -> Result<(), ServiceError> {
+    let (Some(block_dims), name) = (&tier.block_dims, &tier.name) else { return Ok(()) };
+    if tier.depth.is_some() {
+        return Err(broken("tiers.block_dims", format!("tier {name:?} has a depth too; state one of them")));
+    }
+    let wrong = |error| broken("tiers.block_dims", format!("tier {name:?}: {error}"));
+    trained.check_block_dims(block_dims).map_err(wrong)
 }
 
 fn validate_limits(tier: &TierConfig, max_k: usize) -> Result<(), ServiceError> {

@@ -4,6 +4,7 @@ use crate::problem::Problem;
 use crate::tiers::config::TierConfig;
 use crate::tiers::controller::{Controller, Observation};
 use crate::view::View;
+use fmrlrec::Cut;
 use governor::clock::Clock as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use std::num::NonZeroU32;
@@ -61,11 +62,15 @@ impl Tier {
         self.level.load(Ordering::Relaxed)
     }
 
-    /// Blocks that a user vector of this tier goes through at a dim: all of them where no exit was trained at
-    /// its depth up to that dim, as for a request that names a larger one.
-    pub(crate) fn depth_in(&self, view: &View, dim: usize) -> usize {
+    /// What a user vector of this tier goes through at a dim: the whole model where no exit was trained at its
+    /// depth up to that dim, as for a request that names a larger one.
+    pub(crate) fn cut_in(&self, view: &View, dim: usize) -> Cut {
         let exit = view.shape.exits.iter().find(|(depth, most)| self.config.depth == Some(*depth) && dim <= *most);
-        exit.map_or(view.shape.blocks, |(depth, _)| *depth)
+        let cut = match (&self.config.block_dims, exit) {
+            (Some(block_dims), _) => Cut::new(block_dims, &view.shape).ok(),
+            (None, exit) => exit.map(|(depth, _)| Cut::exit(*depth)),
+        };
+        cut.unwrap_or_else(|| view.whole.clone())
     }
 
     /// Number of smaller dims that the tier may be stepped down to.

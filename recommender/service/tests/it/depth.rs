@@ -3,7 +3,7 @@
 
 use crate::client::Reply;
 use crate::fixture::{Server, bundle_dir, key, other_bundle, train_config, train_into};
-use fmrlrec::{Bundle, ExitConfig, TrainConfig};
+use fmrlrec::{Bundle, Cut, ExitConfig, TrainConfig};
 use serde_json::{Value, json};
 use service::ServiceConfig;
 use std::path::{Path, PathBuf};
@@ -30,10 +30,14 @@ fn shallow(config: &mut ServiceConfig) {
 
 /// Scores of all items by the Bundle itself, best first.
 fn expected(history: &[u32], dim: usize, depth: usize) -> Vec<(String, f32)> {
+    expected_of(history, dim, &Cut::exit(depth))
+}
+
+fn expected_of(history: &[u32], dim: usize, cut: &Cut) -> Vec<(String, f32)> {
     let bundle = Bundle::open(deep_bundle()).unwrap();
     let row = |id: &u32| &bundle.item_table()[*id as usize * 16..][..16];
     let rows: Vec<&[f32]> = history.iter().map(row).collect();
-    let user = bundle.fold_of(&rows, dim, depth).unwrap();
+    let user = bundle.fold_of(&rows, dim, cut).unwrap();
     let score = |id: u32| row(&id).iter().zip(user.vector()).map(|(a, b)| a * b).sum::<f32>();
     let unseen = (1..=bundle.items().len() as u32).filter(|id| !history.contains(id));
     let mut scores: Vec<(String, f32)> = unseen.map(|id| (key(id as usize), score(id))).collect();
@@ -42,10 +46,14 @@ fn expected(history: &[u32], dim: usize, depth: usize) -> Vec<(String, f32)> {
 }
 
 fn check(reply: &Reply, history: &[u32], dim: usize, depth: usize) {
+    check_cut(reply, history, dim, &Cut::exit(depth));
+}
+
+fn check_cut(reply: &Reply, history: &[u32], dim: usize, cut: &Cut) {
     let answer = reply.json();
     assert_eq!(answer["dim"], dim, "{answer}");
-    for (item, (key, score)) in answer["items"].as_array().unwrap().iter().zip(expected(history, dim, depth)) {
-        assert_eq!(item["item_id"], key, "dim {dim}, depth {depth}: {answer}");
+    for (item, (key, score)) in answer["items"].as_array().unwrap().iter().zip(expected_of(history, dim, cut)) {
+        assert_eq!(item["item_id"], key, "dim {dim}, {cut:?}: {answer}");
         assert!((item["score"].as_f64().unwrap() as f32 - score).abs() < 1e-4 * (1.0 + score.abs()), "{answer}");
     }
 }
@@ -71,6 +79,35 @@ fn a_tier_serves_its_depth() {
         check(&server.client.recommend(&json!({"user_id": "ada", "tier": tier})), &[3, 4, 5, 6], dim, depth);
     }
     assert_ne!(expected(&history, 8, 1)[0].1, expected(&history, 8, 2)[0].1, "the depths differ");
+}
+
+/// A dim for each block: the user vector is that of the same cut made by the Bundle, carried on event by event.
+#[test]
+fn a_tier_serves_a_dim_for_each_block() {
+    let server = Server::with(|config| {
+        shallow(config);
+        (config.tiers[1].depth, config.tiers[2].block_dims) = (None, Some(vec![16, 4]));
+    });
+    let shape = Bundle::open(deep_bundle()).unwrap().shape();
+    let cut = Cut::new(&[16, 4], &shape).unwrap();
+    let mut history = Vec::new();
+    for item in [3, 4, 5] {
+        history.push(item);
+        server.client.event(&json!({"user_id": "ada", "item_id": key(item as usize)}));
+        check_cut(&server.client.recommend(&json!({"user_id": "ada", "tier": "premium"})), &history, 16, &cut);
+        check(&server.client.recommend(&json!({"user_id": "ada", "tier": "standard"})), &history, 8, 2);
+    }
+    assert_ne!(expected_of(&history, 16, &cut)[0].1, expected(&history, 16, 2)[0].1, "the cut differs");
+    let refused = |tier: usize, depth: Option<usize>, block_dims: Vec<usize>, expect: &str| {
+        let mut config: ServiceConfig = toml::from_str(crate::fixture::CONFIG).unwrap();
+        (config.tiers[tier].depth, config.tiers[tier].block_dims) = (depth, Some(block_dims));
+        let message = config.validate(&shape).unwrap_err().to_string();
+        assert!(message.contains("tiers.block_dims") && message.contains(expect), "{message}");
+    };
+    refused(2, None, vec![16], "the model has 2 blocks");
+    refused(2, None, vec![16, 5], "dim 5 was not trained");
+    refused(2, None, vec![0, 0], "block dims [0, 0]");
+    refused(1, Some(1), vec![16, 4], "has a depth too");
 }
 
 /// A request may name a dim past what the exit of its tier was trained up to: then the whole model answers.
@@ -109,7 +146,7 @@ fn a_cursor_ends_when_the_tiers_depth_changes() {
     assert_eq!(reply.status, 200, "{}", reply.text);
     let reply = page(next);
     assert_eq!(reply.status, 410, "{}", reply.text);
-    assert!(reply.text.contains("the tier has another depth"), "{}", reply.text);
+    assert!(reply.text.contains("the tier another depth"), "{}", reply.text);
 }
 
 #[test]

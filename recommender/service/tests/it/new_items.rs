@@ -59,7 +59,7 @@ impl Catalogue {
 
     fn user(&self, history: &[&str], dim: usize) -> Vec<f32> {
         let rows: Vec<&[f32]> = history.iter().map(|key| self.row(key)).collect();
-        self.bundle.fold_of(&rows, dim, 1).unwrap().vector().to_vec()
+        self.bundle.fold_of(&rows, dim, &self.bundle.shape().whole()).unwrap().vector().to_vec()
     }
 
     /// Keys by descending score, without those that are hidden.
