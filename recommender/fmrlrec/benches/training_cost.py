@@ -8,6 +8,7 @@ Prints one JSON line.
 """
 
 import json
+import math
 import resource
 import statistics
 import sys
@@ -16,6 +17,10 @@ import time
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+
+# Multiples of it, less their whole parts, are spread evenly over 0..1.
+GOLDEN = 0.6180339887498949
 
 
 class NestedLinear(nn.Module):
@@ -104,11 +109,12 @@ class Model(nn.Module):
 
 
 def batch(items, users, max_len, mean_len):
-    tokens = torch.zeros(users, max_len, dtype=torch.long)
-    labels = torch.zeros(users, max_len, dtype=torch.long)
-    tails = torch.distributions.Exponential(1 / max(mean_len - 3, 1e-6)).sample((users,))
-    for user, tail in enumerate(tails):
-        length = int(min(max_len, round(3 + tail.item())))
+    """`users` are numbers: the n-th has the same length in every implementation."""
+    tokens = torch.zeros(len(users), max_len, dtype=torch.long)
+    labels = torch.zeros(len(users), max_len, dtype=torch.long)
+    for user, number in enumerate(users):
+        quantile = (number + 0.5) * GOLDEN % 1
+        length = int(min(max_len, round(3 - max(mean_len - 3, 0) * math.log(1 - quantile))))
         sequence = torch.randint(1, items + 1, (length + 1,))
         tokens[user, max_len - length :] = sequence[:-1]
         labels[user, max_len - length :] = sequence[1:]
@@ -132,7 +138,8 @@ def main():
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
     walls, cpus, positions = [], [], 0
     for step in range(number("steps") + 2):
-        tokens, labels = batch(number("items"), number("users"), number("max_len"), float(settings["mean_len"]))
+        users = range(step * number("users"), (step + 1) * number("users"))
+        tokens, labels = batch(number("items"), users, number("max_len"), float(settings["mean_len"]))
         wall, cpu = time.perf_counter(), time.process_time()
         optimizer.zero_grad(set_to_none=True)
         loss = model.loss(tokens, labels, variant)

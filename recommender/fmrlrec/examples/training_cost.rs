@@ -7,7 +7,8 @@
 //! cargo run --release -p fmrlrec --example training_cost -- dims=8,16,32,64,128 items=12101 features=2048
 //! ```
 //! Settings, each `name=value`: `dims` (comma-separated), `items`, `features`, `blocks`, `users` a
-//! step, `max_len`, `mean_len` of the labelled positions a user has, `steps` timed, `dropout`.
+//! step, `max_len`, `mean_len` of the labelled positions a user has, `steps` timed, `dropout`; 1 for `embedding` adds
+//! a learned vector for each item, 1 for `norm` ends item and user vectors in a norm.
 #![allow(clippy::print_stdout)]
 
 use burn::module::AutodiffModule;
@@ -22,10 +23,13 @@ use fmrlrec::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Instant;
 
 /// Steps before the clock starts.
 const WARM_UP: usize = 2;
+/// Multiples of it, less their whole parts, are spread evenly over 0..1.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
 /// Users evaluated.
 const EVALUATED: usize = 512;
 
@@ -45,9 +49,9 @@ fn main() -> Result<(), String> {
         blocks: number("blocks")? as usize,
         r_min: 0.8,
         r_max: 0.99,
-        item_embedding: false,
+        item_embedding: number("embedding")? > 0.0,
         projector_start: ProjectorStart::Normal,
-        vector_norm: false,
+        vector_norm: number("norm")? > 0.0,
     };
     let objective = Objective::mean(&dims);
     let mut learner = Learner::<CpuTraining> {
@@ -70,7 +74,8 @@ fn main() -> Result<(), String> {
     let mut positions = 0;
     let mut loss = 0.0;
     for step in 0..WARM_UP + steps {
-        let batch = batch(&mut rng, items, number("users")? as usize, number("max_len")?, number("mean_len")?)?;
+        let users = number("users")? as usize;
+        let batch = batch(&mut rng, items, step * users..(step + 1) * users, number("max_len")?, number("mean_len")?)?;
         let (wall, cpu) = (Instant::now(), cpu_seconds());
         loss = learner.step(&batch, &features_tensor, &objective, 1e-3).map_err(|what| what.to_string())?;
         if step >= WARM_UP {
@@ -98,11 +103,19 @@ fn main() -> Result<(), String> {
     Ok(())
 }
 
-/// Users with lengths like Beauty's: three labelled positions and an exponential tail.
-fn batch(rng: &mut ChaCha8Rng, items: usize, users: usize, max_len: f64, mean_len: f64) -> Result<Batch, String> {
-    let mut sequences = Vec::with_capacity(users);
-    for _ in 0..users {
-        let tail = -(mean_len - 3.0).max(0.0) * (1.0 - rng.random::<f64>()).ln();
+/// Users with lengths like Beauty's: three labelled positions and an exponential tail. The n-th user has the same
+/// length in every implementation.
+fn batch(
+    rng: &mut ChaCha8Rng,
+    items: usize,
+    users: Range<usize>,
+    max_len: f64,
+    mean_len: f64,
+) -> Result<Batch, String> {
+    let mut sequences = Vec::with_capacity(users.len());
+    for user in users {
+        let quantile = ((user as f64 + 0.5) * GOLDEN).fract();
+        let tail = -(mean_len - 3.0).max(0.0) * (1.0 - quantile).ln();
         let len = (3.0 + tail).round().min(max_len) as usize + 2;
         sequences.push((0..len).map(|_| rng.random_range(1..=items as u32)).collect());
     }
@@ -135,7 +148,7 @@ struct Settings(BTreeMap<String, String>);
 impl Settings {
     fn read() -> Result<Settings, String> {
         let defaults = "dims=8,16,32,64,128 items=12101 features=2048 blocks=1 users=32 max_len=50 mean_len=7.2 \
-                        steps=10 dropout=0.6";
+                        steps=10 dropout=0.6 embedding=0 norm=0";
         let mut settings = Settings(BTreeMap::new());
         for pair in defaults.split_whitespace().map(str::to_owned).chain(std::env::args().skip(1)) {
             let (name, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not name=value"))?;
