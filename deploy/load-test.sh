@@ -8,6 +8,7 @@
 # open loop (latencies count from the scheduled moment) sends that rate, 3 and 10 times it to a tier
 # that may step down to the smallest dim. The overload is made of inline histories of 50 items, each
 # a forward pass of the model and a search; known users, whose vectors are kept, cost a search only.
+# Then the Bundle is loaded again and rolled back three times under known users, to see that no request fails.
 # Everything runs on this machine over loopback, so the generator takes CPU from the service: its
 # share is in the table. Prints Markdown on stdout.
 #
@@ -51,7 +52,10 @@ tier() {
 sed -n -e '/^\[\[tiers\]\]/q' -e '/^\[\[access.keys\]\]/,/^tier = /d' -e 'p' "$root/recommender/service/configs/serve.toml" |
     sed -e "s#^bind = .*#bind = \"127.0.0.1:$port\"#" -e "s#^bundle = .*#bundle = \"$bundle\"#" \
         -e "s#^path = .*#path = \"$work/state\"#" -e "s#^tiers_file = .*#tiers_file = \"$work/tiers.json\"#" \
-        -e 's#^required = false#required = false\nkeys = []#' >"$work/serve.toml"
+        >"$work/serve.toml"
+key="load-test"
+printf '[[access.keys]]\nname = "admin"\nsha256 = "%s"\nscopes = ["admin"]\ntier = ""\n\n' \
+    "$(printf %s "$key" | sha256sum | cut -d' ' -f1)" >>"$work/serve.toml"
 { tier bending "$largest" "$smallest" true "$target"; tier fixed "$largest" "$largest" false 60000; } >>"$work/serve.toml"
 
 # Each run gets a fresh process on the same user state, so that runs do not see each other.
@@ -78,6 +82,27 @@ measure() {
     say "$label: $line"
     stop
 }
+admin() { curl -sSf -o "$work/answer" -H "x-api-key: $key" -H 'content-type: application/json' "$@"; }
+swap() {
+    for _ in 1 2 3; do
+        sleep 1
+        admin "http://127.0.0.1:$port/admin/v1/bundle" -d '{}'
+        sleep 1
+        admin -X POST "http://127.0.0.1:$port/admin/v1/bundle/rollback"
+    done
+}
+# One line for the table: 300 requests a second while the Bundle is swapped and rolled back.
+measure_swaps() {
+    local label="known users: 300/s, Bundle swapped and rolled back 3 times" line swapping
+    start
+    load capacity --tier fixed --seconds 1 >/dev/null
+    swap & swapping=$!
+    line="$(load run --tier bending --rate 300 --seconds 18)"
+    wait "$swapping" || { say "a swap failed: $(cat "$work/answer")"; exit 1; }
+    printf '%s\t%s\n' "$label" "$line" >>"$work/lines"
+    say "$label: $line"
+    stop
+}
 load() { "$bin/examples/load" "$@" --address "127.0.0.1:$port" --users 500 --pid "$server"; }
 field() { tail -n 1 "$work/lines" | sed "s/.*\"$1\":\([0-9.]*\).*/\1/"; }
 
@@ -94,6 +119,7 @@ for round in $(seq "$rounds"); do
     for times in 1 3 10; do
         measure "inline histories: ${times}x" run --inline --rate "$(awk "BEGIN { print $capacity * $times }")"
     done
+    measure_swaps
 done
 say "$(nproc) cores, $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), load average $(cut -d' ' -f1-3 /proc/loadavg)"
 cp "$work/lines" "${LOAD_TEST_LINES:-/dev/null}"

@@ -229,6 +229,17 @@ impl Bundle {
         &self.table
     }
 
+    /// Moves the item table out, for who lays it out in a way of its own and needs no second copy. What is left knows
+    /// no item by id any more: user vectors are asked for by item vectors ([`Bundle::fold_of`]).
+    pub fn take_item_table(&mut self) -> Vec<f32> {
+        // What new items are compared with.
+        self.longest_item();
+        // A learned vector is part of its item's vector: nothing reads it apart.
+        self.models.values_mut().for_each(|model| model.item_embedding = None);
+        let start_token = self.table[..self.config.model.largest_dim()].to_vec();
+        std::mem::replace(&mut self.table, start_token)
+    }
+
     /// Newest items of a history that count.
     pub fn max_history(&self) -> usize {
         self.config.max_len
@@ -281,9 +292,9 @@ impl Bundle {
     /// Rows of the item table.
     pub(crate) fn rows(&self, ids: &[u32]) -> Result<Vec<&[f32]>, BundleError> {
         let (width, items) = (self.config.model.largest_dim(), self.items.len());
-        let row = |&id: &u32| match id as usize <= items {
-            true => Ok(&self.table[id as usize * width..][..width]),
-            false => Err(BundleError::UnknownItem { id, items }),
+        let row = |&id: &u32| {
+            let row = self.table.chunks_exact(width).nth(id as usize);
+            row.ok_or(BundleError::UnknownItem { id, items })
         };
         ids.iter().map(row).collect()
     }

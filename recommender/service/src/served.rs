@@ -51,9 +51,11 @@ impl ServedBundle {
     ///
     /// # Errors
     /// The item table cannot be served.
-    pub(crate) fn new(bundle: Bundle, folder: PathBuf) -> Result<ServedBundle, ServiceError> {
+    pub(crate) fn new(mut bundle: Bundle, folder: PathBuf) -> Result<ServedBundle, ServiceError> {
+        let rows = bundle.take_item_table();
         let refused = |source| ServiceError::Table { bundle_id: bundle.id().to_string(), source };
-        let table = Arc::new(NestedTable::new(bundle.item_table(), bundle.dims()).map_err(refused)?);
+        let table = Arc::new(NestedTable::new(&rows, bundle.dims()).map_err(refused)?);
+        drop(rows);
         let metadata = attributes::of_bundle(bundle.attributes(), bundle.items().len()).map_err(refused)?;
         let generation = NEXT_GENERATION.fetch_add(1, Ordering::Relaxed);
         let costs_us = bundle.dims().iter().map(|_| AtomicU32::new(0)).collect();

@@ -7,6 +7,7 @@ use crate::problem::Problem;
 use crate::served::ServedBundle;
 use fmrlrec::{Cut, UserState};
 use retrieval::{Bitset, Predicate, Tailed};
+use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -115,7 +116,8 @@ impl View {
     /// # Errors
     /// The Bundle's failure.
     pub(crate) fn fold(&self, history: &[u32], dim: usize, cut: &Cut) -> Result<UserState, Problem> {
-        let rows: Vec<&[f32]> = history.iter().map(|&id| self.row(id)).collect();
+        let rows: Vec<Cow<'_, [f32]>> = history.iter().map(|&id| self.row(id)).collect::<Result<_, _>>()?;
+        let rows: Vec<&[f32]> = rows.iter().map(|row| &**row).collect();
         Ok(self.bundle.fold_of(&rows, dim, cut)?)
     }
 
@@ -124,13 +126,14 @@ impl View {
     /// # Errors
     /// The Bundle's failure.
     pub(crate) fn advance(&self, state: &UserState, id: u32) -> Result<UserState, Problem> {
-        Ok(self.bundle.advance_by(state, self.row(id))?)
+        Ok(self.bundle.advance_by(state, &self.row(id)?)?)
     }
 
     /// An item's vector at the largest dim.
-    fn row(&self, id: u32) -> &[f32] {
-        let rows = self.bundle.item_table();
-        let width = rows.len() / (self.bundle.items().len() + 1);
-        self.added.item(id).map_or_else(|| &rows[id as usize * width..][..width], |item| item.vector())
+    fn row(&self, id: u32) -> Result<Cow<'_, [f32]>, Problem> {
+        match (self.added.item(id), self.dims().last()) {
+            (None, Some(&largest)) => Ok(Cow::Owned(self.own_table().vector(id, largest)?)),
+            (item, _) => Ok(Cow::Borrowed(item.map_or(&[], |item| item.vector()))),
+        }
     }
 }

@@ -95,7 +95,7 @@ impl Bundle {
     }
 
     /// Length of the longest trained item vector.
-    fn longest_item(&self) -> f64 {
+    pub(super) fn longest_item(&self) -> f64 {
         let width = self.config.model.largest_dim();
         *self.longest_item.get_or_init(|| self.table.chunks_exact(width).skip(1).map(length).fold(0.0, f64::max))
     }

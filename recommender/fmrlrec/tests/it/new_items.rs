@@ -88,6 +88,23 @@ fn a_history_of_vectors_gives_the_bits_of_a_history_of_ids() {
     assert!(bundle.fold_of(&[], 5, &bundle.shape().whole()).is_err());
 }
 
+/// A service lays the table out in its own way and keeps one copy.
+#[test]
+fn without_its_item_table_a_bundle_goes_by_item_vectors() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bundle = bundle(dir.path(), &config());
+    let (user, start) = (bundle.user_vector(&[3, 4], 16).unwrap(), bundle.user_vector(&[], 16).unwrap());
+    let added = bundle.item_vector(&features(3)).unwrap();
+    let table = bundle.take_item_table();
+    let (rows, whole) = ([3, 4].map(|id| &table[id * 16..][..16]), bundle.shape().whole());
+    assert_eq!(bundle.fold_of(&rows, 16, &whole).unwrap().vector(), user);
+    assert_eq!(bundle.fold_of(&[], 16, &whole).unwrap().vector(), start);
+    assert_eq!(bundle.item_vector(&features(3)).unwrap(), added);
+    assert!(bundle.user_vector(&[3], 16).is_err());
+    let far = features(3).into_iter().map(|(name, vector)| (name, vector.iter().map(|v| v * 1e6).collect())).collect();
+    assert!(bundle.item_vector(&far).is_err(), "what it is compared with is still known");
+}
+
 #[test]
 fn features_that_do_not_fit_are_named() {
     let dir = tempfile::tempdir().unwrap();
