@@ -92,28 +92,52 @@ def check(name, ids, truth, best):
         sys.exit(f"{name} returned an item whose score is off by {worst}")
 
 
-def cases(rows):
+def cases(rows, dims):
     if rows > 500_000:
         return [(1024, 1), (64, 1), (64, 32)]
-    return [(dim, batch) for batch in (1, 32, 256) for dim in (16, 64, 256, 1024)]
+    return [(dim, batch) for batch in (1, 32, 256) for dim in (16, 64, 256, 1024) if dim in dims]
 
 
-def measure(options, rows, threads):
+def normals(rows):
+    """Vectors of a synthetic table [rows, 1024] and 256 queries."""
     import numpy as np
 
     generator = np.random.default_rng(7)
+    shape = lambda count: generator.standard_normal((count, DIMS[-1]), dtype=np.float32)
+    return shape(rows), shape(256), DIMS
+
+
+def trained(folder):
+    """A Bundle's item table, 256 of its own vectors as queries, and its dims."""
+    import numpy as np
+
+    with open(os.path.join(folder, "item_table.safetensors"), "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        tensor, data = header["features"], file.read()
+        start, end = tensor["data_offsets"]
+        kind = {"F32": np.float32, "F16": np.float16}[tensor["dtype"]]
+        table = np.frombuffer(data[start:end], kind).reshape(tensor["shape"]).astype(np.float32)[1:]
+    with open(os.path.join(folder, "config.json")) as file:
+        dims = json.load(file)["train"]["model"]["nesting_dims"]
+    places = np.random.default_rng(7).choice(len(table), 256, replace=False)
+    return np.ascontiguousarray(table), table[places], dims
+
+
+def measure(options, vectors, threads):
+    import numpy as np
+
+    table, queries, dims = vectors
+    rows = len(table)
     os.makedirs(options.data, exist_ok=True)
     table_file, query_file = (os.path.join(options.data, name) for name in (f"table-{rows}.f32", "queries.f32"))
-    table = generator.standard_normal((rows, DIMS[-1]), dtype=np.float32)
-    queries = generator.standard_normal((256, DIMS[-1]), dtype=np.float32)
     with open(table_file, "wb") as file:
-        np.zeros(DIMS[-1], np.float32).tofile(file)
+        np.zeros(dims[-1], np.float32).tofile(file)
         table.tofile(file)
     queries.tofile(query_file)
     ours = Ours(options.ours)
-    ours.ask("table", table_file, rows + 1, ",".join(map(str, DIMS)))
+    ours.ask("table", table_file, rows + 1, ",".join(map(str, dims)))
     os.remove(table_file)
-    for dim, batch in cases(rows):
+    for dim, batch in cases(rows, dims):
         # Few single queries of a large table; all 256 where they are quick.
         count = 256 if batch == 256 else 64 if batch == 32 else 32
         ours_queries, prefix = np.ascontiguousarray(queries[:count, :dim]), np.ascontiguousarray(table[:, :dim])
@@ -156,11 +180,15 @@ def main():
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--million", action="store_true", help="also a table of a million rows (needs 14 GiB)")
+    parser.add_argument("--bundle", help="folder of a Bundle: its trained item table instead of synthetic ones")
     parser.add_argument("--inner", type=int, help="used by itself: one number of threads a process")
     options = parser.parse_args()
     if options.inner:
+        if options.bundle:
+            measure(options, trained(options.bundle), options.inner)
+            return
         for rows in [12_000, 100_000] + ([1_000_000] if options.million else []):
-            measure(options, rows, options.inner)
+            measure(options, normals(rows), options.inner)
         return
     print(f"Load average before: {os.getloadavg()[0]:.1f}. Milliseconds a call (one thread: CPU time), median of {options.turns} turns; k = {K}.\n")
     print("| items x dim | queries a call | threads | ours | our turns | our rate | faiss flat | NumPy | usearch exact |")

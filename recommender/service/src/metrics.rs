@@ -64,6 +64,8 @@ pub(crate) struct Metrics {
     pub(crate) model_items: IntCounter,
     /// By Bundle and tier: what a trial is compared on.
     pub(crate) answers: IntCounterVec,
+    /// By Bundle: seconds from the question to the ranked items.
+    pub(crate) answer_s: HistogramVec,
     /// By tier and dim used.
     pub(crate) degraded: IntCounterVec,
     /// By tier and reason.
@@ -96,6 +98,11 @@ impl Metrics {
             "Time from a request's head to its answer.",
         );
         let latency_s = HistogramVec::new(latency.buckets(LATENCY_BUCKETS_S.to_vec()), &["route", "tier", "dim"])?;
+        let answer = HistogramOpts::new(
+            "recommender_answer_duration_seconds",
+            "Time from a question to its ranked items, waiting included, by Bundle.",
+        );
+        let answer_s = HistogramVec::new(answer.buckets(LATENCY_BUCKETS_S.to_vec()), &["bundle_id"])?;
         let sizes = HistogramOpts::new("recommender_batch_size", "Requests that a compute thread took at once.");
         let overlaps = HistogramOpts::new(
             "recommender_shadow_overlap",
@@ -116,6 +123,7 @@ impl Metrics {
                 "Items that the model read to make user vectors, one step or one position of a forward pass each.",
             )?,
             answers: counter("answers_total", "Recommendations answered, by Bundle.", &["bundle_id", "tier"])?,
+            answer_s,
             degraded: counter("degraded_total", "Answers at a smaller dim than the tier's.", &["tier", "dim"])?,
             refused: counter("refused_total", "Requests refused for load or rate.", &["tier", "reason"])?,
             tier_dim: gauge("tier_dim", "Dim that a tier is served at now.", &["tier"])?,
@@ -134,7 +142,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn Collector>; 19] = [
+        let all: [Box<dyn Collector>; 20] = [
             Box::new(self.requests.clone()),
             Box::new(self.latency_s.clone()),
             Box::new(self.bundle.clone()),
@@ -143,6 +151,7 @@ impl Metrics {
             Box::new(self.unknown_items.clone()),
             Box::new(self.model_items.clone()),
             Box::new(self.answers.clone()),
+            Box::new(self.answer_s.clone()),
             Box::new(self.degraded.clone()),
             Box::new(self.refused.clone()),
             Box::new(self.tier_dim.clone()),

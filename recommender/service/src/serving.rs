@@ -148,7 +148,9 @@ impl Serving {
 /// # Errors
 /// 429 past the tier's rate, 503 past its smallest dim, or what is wrong with the question.
 pub(crate) async fn ranked(serving: &Serving, view: &View, choice: &Choice, ask: Ask) -> Result<Ranked, Problem> {
+    let begun = Instant::now();
     let ranked = submit(serving, view, &choice.tier, ask, false).await?;
+    serving.metrics.answer_s.with_label_values(&[view.bundle.id()]).observe(begun.elapsed().as_secs_f64());
     serving.metrics.answers.with_label_values(&[view.bundle.id(), &choice.tier.name]).inc();
     if ranked.dim < choice.dim {
         serving.metrics.degraded.with_label_values(&[&*choice.tier.name, &ranked.dim.to_string()]).inc();

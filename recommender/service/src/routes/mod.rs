@@ -27,6 +27,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 pub(crate) fn configure(app: &mut web::ServiceConfig) {
     app.service(post("/v1/recommend", web::post().to(recommend::recommend)))
         .service(post("/v1/recommend/batch", web::post().to(recommend::recommend_batch)))
+        .service(post("/v1/tiers/{tier}/recommend", web::post().to(recommend::recommend_in_tier)))
         .service(post("/v1/events", web::post().to(events::append)))
         .service(post("/v1/events/batch", web::post().to(event_batch::append_batch)))
         .service(get("/v1/items", || web::to(items::search)))

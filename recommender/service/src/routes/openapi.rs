@@ -12,6 +12,7 @@ use utoipa::OpenApi;
     paths(
         super::recommend::recommend,
         super::recommend::recommend_batch,
+        super::recommend::recommend_in_tier,
         super::events::append,
         super::event_batch::append_batch,
         super::items::search,

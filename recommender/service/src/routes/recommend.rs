@@ -1,5 +1,5 @@
 //! `POST /v1/recommend`: the best next items for a user or an inline history. `/v1/recommend/batch`:
-//! several of them in one call.
+//! several of them in one call. `/v1/tiers/{tier}/recommend`: at a tier that the path names.
 
 use crate::access::Caller;
 use crate::asking::{out_of_range, recommend_one};
@@ -132,11 +132,58 @@ pub(crate) async fn recommend(
     http: HttpRequest,
     body: JsonBody<RecommendRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let view = serving.bundle.of_user(body.0.user_id.as_deref());
+    answer(&serving, &id, &http, body.0).await
+}
+
+/// Recommend items at a tier, for who gives each tier a route of its own: a proxy's limits, a client's base URL.
+#[utoipa::path(
+    post, path = "/v1/tiers/{tier}/recommend", tag = "recommend", request_body = RecommendRequest,
+    params(
+        ("tier" = String, Path, description = "Tier by name; the body names neither tier nor dim"),
+        ("x-api-key" = Option<String>, Header, description = "Who asks"),
+    ),
+    responses(
+        (status = 200, description = "Ranked items", body = RecommendResponse),
+        (status = 400, description = "A wrong field or k, or a tier or dim in the body", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "The API key lacks the scope, or has another tier alone", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such tier", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 410, description = "The cursor is not valid any more: the Bundle or the history has changed", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 415, description = "The content type is not JSON", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "Past the tier's rate; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "Overloaded past the smallest dim, or late; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn recommend_in_tier(
+    serving: web::Data<Serving>,
+    id: RequestId,
+    http: HttpRequest,
+    path: web::Path<String>,
+    body: JsonBody<RecommendRequest>,
+) -> Result<HttpResponse, Problem> {
+    let (tier, mut request) = (path.into_inner(), body.0);
+    if !serving.tiers.current().tiers().iter().any(|live| *live.name == *tier) {
+        return Err(Problem::not_found("there is no tier of this name; GET /v1/bundle lists them"));
+    }
+    if request.tier.is_some() || request.dim.is_some() {
+        return Err(Problem::bad_request("the path names the tier; leave tier and dim out of the body"));
+    }
+    request.tier = Some(tier);
+    answer(&serving, &id, &http, request).await
+}
+
+async fn answer(
+    serving: &web::Data<Serving>,
+    id: &RequestId,
+    http: &HttpRequest,
+    request: RecommendRequest,
+) -> Result<HttpResponse, Problem> {
+    let view = serving.bundle.of_user(request.user_id.as_deref());
     let caller = http.extensions().get::<Caller>().copied().unwrap_or_default();
     let note = |labels: Labels| drop(http.extensions_mut().insert(labels));
-    let found = recommend_one(&serving, &view, body.0, caller, http.headers(), &note).await?;
-    Ok(HttpResponse::Ok().json(response(&view, &found.choice, found.ranked, found.next, &id)))
+    let found = recommend_one(serving, &view, request, caller, http.headers(), &note).await?;
+    Ok(HttpResponse::Ok().json(response(&view, &found.choice, found.ranked, found.next, id)))
 }
 
 /// Recommend items for several users or histories.

@@ -129,3 +129,27 @@ fn k_is_the_number_of_items() {
     check(json!({"user_id": "a", "k": 1}), 1);
     check(json!({"user_id": "a", "k": 20}), 20);
 }
+
+/// A proxy that gives each tier a path of its own.
+#[test]
+fn a_path_names_a_tier() {
+    let server = Server::start();
+    let check = |tier: &str, body: Value, status: u16, expect: &str| {
+        let reply = server.client.post(&format!("/v1/tiers/{tier}/recommend"), &body);
+        assert_eq!(reply.status, status, "{tier} {body}: {}", reply.text);
+        match status {
+            200 => assert_eq!((&reply.json()["tier"], &reply.json()["dim"].to_string()), (&json!(tier), &expect.to_owned())),
+            _ => assert!(reply.text.contains(expect), "{}", reply.text),
+        }
+    };
+    check("bulk", json!({"user_id": "a"}), 200, "4");
+    check("premium", json!({"history": [key(3)], "k": 2}), 200, "16");
+    check("premium", json!({"user_id": "a", "dim": 4}), 400, "the path names the tier");
+    check("premium", json!({"user_id": "a", "tier": "premium"}), 400, "the path names the tier");
+    check("none", json!({"user_id": "a"}), 404, "there is no tier of this name");
+    let body = json!({"history": [key(3)], "k": 2});
+    let named = server.client.recommend(&json!({"history": [key(3)], "k": 2, "tier": "premium"})).json();
+    assert_eq!(server.client.post("/v1/tiers/premium/recommend", &body).json()["items"], named["items"]);
+    let metrics = server.client.get("/metrics").text;
+    assert!(metrics.contains("recommender_answer_duration_seconds_count{bundle_id="), "{metrics}");
+}
