@@ -1,5 +1,6 @@
 //! Histories back to a table, so that the next build sees what the stream brought.
 
+use crate::staging::{parent_of, part_of, rename_whole};
 use crate::{StoreError, UserStateStore};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -20,17 +21,14 @@ const ROWS: usize = 65_536;
 /// # Errors
 /// The store's or the system's failure.
 pub fn export_interactions(store: &UserStateStore, path: &Path) -> Result<u64, StoreError> {
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
-    }
-    let mut part = path.as_os_str().to_owned();
-    part.push(format!(".{}.part", std::process::id()));
-    let part = Path::new(&part);
-    let rows = write(store, part).inspect_err(|_| {
+    let parent = parent_of(path);
+    std::fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
+    let part = part_of(path);
+    let rows = write(store, &part).inspect_err(|_| {
         // Best effort: the error that is returned is the one that matters.
-        let _ = std::fs::remove_file(part);
+        let _ = std::fs::remove_file(&part);
     })?;
-    std::fs::rename(part, path).map_err(StoreError::io(path))?;
+    rename_whole(&part, path)?;
     Ok(rows)
 }
 

@@ -6,7 +6,8 @@
 //! opener is refused.
 //!
 //! Rules: a history is ordered by time, ties by arrival, so a late event takes its place in time;
-//! past `max_history` the oldest entries go; an event id among the user's last 64 is dropped. What
+//! past `max_history` the oldest entries go; an event id among the user's last 64 is dropped. A store keeps its
+//! `max_history`: opening it raises the number or is refused, so no program cuts what another one keeps. What
 //! comes from a source with offsets ([`UserStateStore::apply`]) changes nothing the second time: the
 //! source's positions are written in the transaction that writes its effects.
 
@@ -79,33 +80,65 @@ struct Inner {
     tables: Box<dyn Tables>,
     shared: bool,
     max_history: usize,
+    /// Opened to be read: nothing is written.
+    reading: bool,
 }
 
 impl UserStateStore {
-    /// Opens or makes a database folder. Histories keep their `max_history` newest entries.
+    /// Opens or makes a database folder. Histories keep their `max_history` newest entries, which the store notes.
     ///
     /// # Errors
-    /// The path is no database of this kind and version, another process has it open, or
-    /// `max_history` is not in `1..=10000`.
+    /// The path is no database of this kind and version, another process has it open, `max_history` is not in
+    /// `1..=10000`, or it is less than the store keeps, which would cut histories for good.
     pub fn open(path: &Path, max_history: usize) -> Result<UserStateStore, StoreError> {
         UserStateStore::open_at(&StateLocation::Folder(path.to_path_buf()), max_history)
     }
 
     /// Opens or makes a store, wherever it is. Histories keep their `max_history` newest entries; processes that
-    /// share a server should agree on it.
+    /// share a server should agree on it, since one that is running goes on with its own when another raises it.
     ///
     /// # Errors
     /// As [`UserStateStore::open`], or the server does not answer, refuses, or may throw rows away.
     pub fn open_at(location: &StateLocation, max_history: usize) -> Result<UserStateStore, StoreError> {
-        if !(1..=MAX_HISTORY_LIMIT).contains(&max_history) {
-            return Err(StoreError::invalid("max_history", format!("{max_history} is not in 1..={MAX_HISTORY_LIMIT}")));
+        let tables = open_tables(location, max_history)?;
+        let kept = tables.raise_max_history(max_history as u64)?;
+        if kept > max_history as u64 {
+            let reason = format!(
+                "{max_history} is less than the {kept} entries that {} keeps for a user, and would cut histories for \
+                 good; give {kept}, or apply the events to a new store",
+                tables.place().display()
+            );
+            return Err(StoreError::invalid("max_history", reason));
         }
-        let tables: Box<dyn Tables> = match location {
-            StateLocation::Folder(path) => Box::new(Embedded::open(path)?),
-            StateLocation::Server(server) => Box::new(Shared::open(server)?),
+        Ok(UserStateStore::of(tables, location, max_history, false))
+    }
+
+    /// Opens or makes a store whose histories keep as many entries as the store says; `new` in one that does not say,
+    /// as a new one.
+    ///
+    /// # Errors
+    /// As [`UserStateStore::open_at`].
+    pub fn open_as_kept(location: &StateLocation, new: usize) -> Result<UserStateStore, StoreError> {
+        let tables = open_tables(location, new)?;
+        let kept = match tables.max_history()? {
+            0 => tables.raise_max_history(new as u64)?,
+            kept => kept,
         };
+        Ok(UserStateStore::of(tables, location, usize::try_from(kept).unwrap_or(usize::MAX), false))
+    }
+
+    /// Opens a store to read at most the `newest` entries of each history, however many it keeps; a write is refused.
+    /// One that is absent is made, empty.
+    ///
+    /// # Errors
+    /// As [`UserStateStore::open_at`].
+    pub fn open_to_read(location: &StateLocation, newest: usize) -> Result<UserStateStore, StoreError> {
+        Ok(UserStateStore::of(open_tables(location, newest)?, location, newest, true))
+    }
+
+    fn of(tables: Box<dyn Tables>, location: &StateLocation, max_history: usize, reading: bool) -> UserStateStore {
         let shared = matches!(location, StateLocation::Server(_));
-        Ok(UserStateStore { inner: Arc::new(Inner { tables, shared, max_history }) })
+        UserStateStore { inner: Arc::new(Inner { tables, shared, max_history, reading }) }
     }
 
     /// Whether other processes may have it open too.
@@ -225,14 +258,26 @@ impl UserStateStore {
         self.inner.tables.users()
     }
 
-    /// Grows whenever an item's state changes: a cache of [`UserStateStore::hidden_items`] asks it
-    /// whether to read again. What another process changed is seen within a fifth of a second.
+    /// Grows whenever an item's state changes: a cache of what [`UserStateStore::for_each_item`] gave asks
+    /// it whether to read again. What another process changed is seen within a fifth of a second.
     ///
     /// # Errors
     /// The database's failure.
     pub fn items_generation(&self) -> Result<u64, StoreError> {
         self.inner.tables.items_generation()
     }
+}
+
+/// The database at a place, if histories may be so long.
+fn open_tables(location: &StateLocation, max_history: usize) -> Result<Box<dyn Tables>, StoreError> {
+    if !(1..=MAX_HISTORY_LIMIT).contains(&max_history) {
+        return Err(StoreError::invalid("max_history", format!("{max_history} is not in 1..={MAX_HISTORY_LIMIT}")));
+    }
+    let tables: Box<dyn Tables> = match location {
+        StateLocation::Folder(path) => Box::new(Embedded::open(path)?),
+        StateLocation::Server(server) => Box::new(Shared::open(server)?),
+    };
+    Ok(tables)
 }
 
 /// How many of the first records have at most `most` events together; one at least.
@@ -246,6 +291,15 @@ fn part_len(records: &[SourceRecord], most: usize) -> usize {
 }
 
 impl Inner {
+    /// Refuses a write to a store that was opened to be read.
+    fn check_writing(&self) -> Result<(), StoreError> {
+        if !self.reading {
+            return Ok(());
+        }
+        let reason = "was opened to be read, so nothing is written".to_owned();
+        Err(StoreError::State { path: self.tables.place().to_path_buf(), reason })
+    }
+
     /// A record that does not decode though the database's own checksums hold.
     fn damaged(&self, what: &str) -> StoreError {
         let reason = format!("{what} is unreadable; {WAY_OUT}");

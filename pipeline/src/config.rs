@@ -33,9 +33,10 @@ pub struct BuildConfig {
 
 /// One source table, queried by its name.
 ///
-/// A CSV or TSV file has a header. A column whose every value is an integer as a program prints it is
-/// an integer column, else decimal, else text: keys with leading zeros stay as they are. An empty
-/// field is null. Every table gets the column `source_row`: its rows counted from 0.
+/// A CSV or TSV file has a header. A column is one of integers or of decimals if every value of it prints back
+/// as it is written (`7`, `-12`; `4.0`, `19.9`), else it is text: `007`, `19.90`, an integer beyond 64 bits and a
+/// column of both `4` and `3.5` stay as they are. Write `CAST(price AS DOUBLE)` in `items.sql` to reckon with one.
+/// An empty field is null. Every table gets the column `source_row`: its rows counted from 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableConfig {
@@ -110,7 +111,8 @@ pub struct KCoreConfig {
 #[serde(deny_unknown_fields)]
 pub struct ItemsConfig {
     /// A query over the tables that gives a row an item: its key as `item`, its `title`, and the
-    /// columns that `text_template` names. Names are used as written (no folding to lower case).
+    /// columns that `text_template` names. Names are used as written (no folding to lower case). What
+    /// writes a file or changes a table is refused.
     pub sql: String,
     /// The item's text: `{column}` is the column's value. Where it is null or empty, the words that
     /// follow it up to the next `{column}` are left out too.
@@ -196,7 +198,8 @@ pub struct TextEncoderConfig {
 }
 
 /// An image encoder on disk: `model.onnx`, `vision_model.onnx` or either in `onnx/`, and
-/// `preprocessor_config.json`; without the latter the EfficientNet-Lite0 rule holds.
+/// `preprocessor_config.json`; without the latter the EfficientNet-Lite0 rule holds. Images are resized to the
+/// given height and width; a config that asks for the shortest edge or a crop is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageEncoderConfig {

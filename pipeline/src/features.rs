@@ -1,6 +1,6 @@
 //! Feature matrices by encoder, aligned: row `i` is item `i`, row 0 is PAD and zero. An item without
 //! content (no text, no image file, bytes that are no image) has a zero row and mask 0, and is
-//! counted; it is never an error.
+//! counted; it is never an error. A file that is there and cannot be read is one.
 
 use crate::BuildError;
 use crate::build::Progress;
@@ -10,6 +10,7 @@ use crate::encoder::{ImageEncoder, TextEncoder};
 use feature_store::{EncoderInfo, FeatureBlock, Item, SourceFile, sha256_bytes};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Items encoded between two reports of progress.
@@ -116,10 +117,11 @@ fn image_row(
     if item.key.contains(['/', '\\']) {
         return Ok((Row::Missing, None));
     }
-    let bytes = match std::fs::read(dir.join(format!("{}.{extension}", item.key))) {
+    let path = dir.join(format!("{}.{extension}", item.key));
+    let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Row::Missing, None)),
-        Err(_) => return Ok((Row::Unreadable, None)),
+        Err(e) if is_no_file(e.kind()) => return Ok((Row::Missing, None)),
+        Err(e) => return Err(BuildError::io(&path)(e)),
     };
     let file = ImageFile { bytes: bytes.len() as u64, sha256: sha256_bytes(&bytes) };
     let key = EmbeddingCache::key(encoder.identity(), &bytes);
@@ -132,6 +134,11 @@ fn image_row(
     let values = encoder.encode_pixels(pixels)?;
     cache.put(&key, &values)?;
     Ok((Row::Values(values), Some(file)))
+}
+
+/// Whether it means that there is no such file, or that no file can have the name: too long, or with a byte 0.
+fn is_no_file(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::InvalidFilename | ErrorKind::InvalidInput)
 }
 
 /// Puts rows of items `1..` under a PAD row and counts those without content.

@@ -12,7 +12,7 @@
 use crate::BuildError;
 use crate::config::{FeatureConfig, TableFormat};
 use crate::features::Notes;
-use crate::tables::{SOURCE_ROW, Table, context, read_table, text_column};
+use crate::tables::{Table, context, read_table, text_column};
 use arrow::array::{Array, AsArray, FixedSizeListArray, Float32Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float32Type};
@@ -130,7 +130,6 @@ async fn parquet(path: &Path, feature: &FeatureConfig, keys: Option<PathBuf>) ->
     }
     let rows = read_table(&context(), path, TableFormat::Parquet).await?;
     let table = Table { path: path.to_path_buf(), format: TableFormat::Parquet, rows };
-    debug_assert!(table.rows.column_by_name(SOURCE_ROW).is_some());
     let keys = keys_of(&table)?;
     let column = table.column("features")?;
     let refuse = |reason: String| BuildError::input(path, reason);

@@ -1,8 +1,8 @@
 //! Source tables: read by DataFusion as they are, checked, typed, and registered under their names.
 //!
 //! Files are read in one partition, so that rows keep the order of the file; each table gets the
-//! column `source_row`. CSV and TSV columns are read as text and narrowed by a rule that loses nothing
-//! (integer as printed, else decimal, else text), so a key such as `007` stays what it is.
+//! column `source_row`. CSV and TSV columns are read as text and become numbers only where every value prints
+//! back as it is written, so that a key such as `007` or a price such as `19.90` stays what it is.
 
 use crate::config::{TableConfig, TableFormat};
 use crate::sequences::read_sequences;
@@ -12,7 +12,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBat
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::datasource::MemTable;
-use datafusion::prelude::{CsvReadOptions, DataFrame, ParquetReadOptions, SessionConfig, SessionContext};
+use datafusion::prelude::{CsvReadOptions, DataFrame, ParquetReadOptions, SQLOptions, SessionConfig, SessionContext};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,9 +66,12 @@ impl Tables {
         })
     }
 
-    /// All rows of a query as one batch; `what` names the query in errors.
+    /// All rows of a query as one batch; `what` names the query in errors. What writes a file or changes a table is
+    /// refused.
     pub(crate) async fn query(&self, what: &str, sql: &str) -> Result<RecordBatch, BuildError> {
-        let frame = self.context.sql(sql).await.map_err(|e| BuildError::query(what, e.strip_backtrace()))?;
+        let queries = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        let frame = self.context.sql_with_options(sql, queries).await;
+        let frame = frame.map_err(|e| BuildError::query(what, e.strip_backtrace()))?;
         collect(frame).await.map_err(|e| BuildError::query(what, e.strip_backtrace()))
     }
 }
@@ -191,8 +194,25 @@ async fn read_parquet(context: &SessionContext, path: &Path) -> datafusion::erro
 /// A file as the engine wants it named: an absolute path, and the extension it must have.
 fn engine_name(path: &Path) -> datafusion::error::Result<(String, String)> {
     let absolute = std::path::absolute(path)?;
+    let name = absolute.to_string_lossy().into_owned();
+    if name.contains(['*', '?', '[']) {
+        // Such a path would be taken for a pattern of many names. A URL never is; any extension fits it.
+        return Ok((file_url(&name), String::new()));
+    }
     let extension = absolute.extension().map_or(String::new(), |e| format!(".{}", e.to_string_lossy()));
-    Ok((absolute.to_string_lossy().into_owned(), extension))
+    Ok((name, extension))
+}
+
+fn file_url(path: &str) -> String {
+    let mut url = String::from("file://");
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            url.push(char::from(byte));
+        } else {
+            url.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    url
 }
 
 fn unreadable(path: &Path, format: &str, error: &datafusion::error::DataFusionError) -> BuildError {
@@ -221,7 +241,7 @@ fn typed(path: &Path, rows: &RecordBatch, format: TableFormat) -> Result<RecordB
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|e| BuildError::input(path, e))
 }
 
-/// The narrowest type that keeps every value as it is written.
+/// The narrowest type that gives every value back as it is written, also where it is made text again.
 fn narrowed(column: &StringArray) -> ArrayRef {
     if column.null_count() == column.len() {
         return Arc::new(column.clone());
@@ -230,7 +250,10 @@ fn narrowed(column: &StringArray) -> ArrayRef {
         return Arc::new(column.iter().map(|text| text.and_then(key_order::integer)).collect::<Int64Array>());
     }
     if column.iter().flatten().all(|text| decimal(text).is_some()) {
-        return Arc::new(column.iter().map(|text| text.and_then(decimal)).collect::<Float64Array>());
+        let numbers: ArrayRef = Arc::new(column.iter().map(|text| text.and_then(decimal)).collect::<Float64Array>());
+        if text_column(&numbers).is_some_and(|printed| printed.iter().eq(column.iter())) {
+            return numbers;
+        }
     }
     Arc::new(column.clone())
 }

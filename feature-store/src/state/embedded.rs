@@ -1,7 +1,7 @@
 //! The database in a folder (fjall): durable when a commit returns, safe after a crash at any moment, one process
 //! at a time. A commit is a batch of the database, synced.
 
-use super::tables::{Bytes, Commit, EachRow, Flow, Reads, Series, Table, Tables};
+use super::tables::{Bytes, Commit, EachRow, Flow, MAX_HISTORY, Reads, Series, Table, Tables};
 use super::{FORMAT, WAY_OUT};
 use crate::{StagedDir, StoreError};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _, Snapshot};
@@ -31,8 +31,11 @@ pub(super) struct Embedded {
 impl Embedded {
     /// Opens or makes the database folder.
     pub(super) fn open(path: &Path) -> Result<Embedded, StoreError> {
-        if !check_format(path)? {
-            create(path)?;
+        // Another program may make it meanwhile: then that one's store is there, and is opened or found open.
+        let there = check_format(path)? || create(path)? || check_format(path)?;
+        if !there {
+            let reason = format!("exists and holds no {FORMAT_FILE}, so it is no user state; name another folder");
+            return Err(StoreError::corrupt(path, reason));
         }
         let database = open_database(path)?;
         let keyspace = |name: &str| {
@@ -179,6 +182,21 @@ impl Tables for Embedded {
         Ok(self.items_generation.load(Ordering::Acquire))
     }
 
+    fn max_history(&self) -> Result<u64, StoreError> {
+        self.number(MAX_HISTORY)
+    }
+
+    fn raise_max_history(&self, asked: u64) -> Result<u64, StoreError> {
+        let kept = self.number(MAX_HISTORY)?;
+        if kept >= asked {
+            return Ok(kept);
+        }
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        batch.insert(&self.meta, MAX_HISTORY, asked.to_be_bytes());
+        batch.commit().map_err(|error| self.failure(&error))?;
+        Ok(asked)
+    }
+
     fn place(&self) -> &Path {
         &self.path
     }
@@ -209,13 +227,13 @@ fn check_format(path: &Path) -> Result<bool, StoreError> {
 }
 
 /// Makes an empty store, which appears whole or not at all: the database itself would leave a folder
-/// that it refuses later if it were killed while making it.
-fn create(path: &Path) -> Result<(), StoreError> {
-    let staged = StagedDir::create(path, FORMAT_FILE)?;
+/// that it refuses later if it were killed while making it. False if something is there by now, which stays.
+fn create(path: &Path) -> Result<bool, StoreError> {
+    let Some(staged) = StagedDir::create_new(path)? else { return Ok(false) };
     drop(open_database(staged.path())?);
     let marker = staged.path().join(FORMAT_FILE);
     std::fs::write(&marker, FORMAT).map_err(StoreError::io(&marker))?;
-    staged.commit()
+    staged.commit_new()
 }
 
 fn open_database(path: &Path) -> Result<Database, StoreError> {

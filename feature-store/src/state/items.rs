@@ -63,26 +63,11 @@ impl ItemState {
 }
 
 impl UserStateStore {
-    /// Keys of the items that must not be recommended at `now_ms` (milliseconds since the Unix
-    /// epoch), in order. Reads every item that a stream has changed: keep the answer and ask again
-    /// when [`UserStateStore::items_generation`] or the time has moved.
+    /// Calls `each` with every item that a stream has changed, in order of its key: keep what it gives and ask again
+    /// when [`UserStateStore::items_generation`] has moved.
     ///
     /// # Errors
     /// The database's failure, or a record that is unreadable.
-    pub fn hidden_items(&self, now_ms: i64) -> Result<Vec<String>, StoreError> {
-        let mut hidden = Vec::new();
-        self.for_each_item(|item, state| {
-            if state.hidden_at(now_ms) {
-                hidden.push(item.to_owned());
-            }
-        })?;
-        Ok(hidden)
-    }
-
-    /// Calls `each` with every item that a stream has changed, in order of its key.
-    ///
-    /// # Errors
-    /// As [`UserStateStore::hidden_items`].
     pub fn for_each_item(&self, mut each: impl FnMut(&str, &ItemState)) -> Result<(), StoreError> {
         let inner = &self.inner;
         inner.tables.each_row(Table::Items, b"", &mut |key, value| {
@@ -95,7 +80,7 @@ impl UserStateStore {
     /// What a stream has said about one item; `None` if nothing.
     ///
     /// # Errors
-    /// As [`UserStateStore::hidden_items`].
+    /// As [`UserStateStore::for_each_item`].
     pub fn item(&self, item_id: &str) -> Result<Option<ItemState>, StoreError> {
         let bytes = self.inner.tables.get(Table::Items, item_id.as_bytes())?;
         bytes.map(|bytes| self.inner.decode_item(item_id, &bytes)).transpose()

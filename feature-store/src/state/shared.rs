@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! {recommender:NAME}:TABLE   hash, a row a field, the bytes of the folder's store
-//! {recommender:NAME}:meta    hash: format, items (generation), created and content changes (numbers taken)
+//! {recommender:NAME}:meta    hash: format, max history, items (generation), created and content changes (numbers taken)
 //! ```
 //! The braces keep all keys on one node of a cluster. There is no lock: a commit carries what was read, and the
 //! script refuses it if that has changed. How durable a commit is depends on the server's own settings
@@ -13,7 +13,7 @@
 //! server that did not answer in time is left alone for [`PAUSE`], so that not every thread waits for it.
 
 use super::location::StateServer;
-use super::tables::{Bytes, Commit, EachRow, Flow, Reads, Series, Table, Tables};
+use super::tables::{Bytes, Commit, EachRow, Flow, MAX_HISTORY, Reads, Series, Table, Tables};
 use super::{FORMAT, WAY_OUT};
 use crate::StoreError;
 use redis::{Connection, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind};
@@ -63,6 +63,14 @@ for _ = 1, tonumber(take()) do
   if there == '1' then redis.call('HSET', key, field, value) else redis.call('HDEL', key, field) end
 end
 return redis.call('HINCRBY', KEYS[#KEYS], 'items', take())
+";
+
+/// Raises a number of meta, unless it is as large already, and gives it. KEYS: meta. ARGV: field, number.
+const RAISE: &str = "
+local kept = redis.call('HGET', KEYS[1], ARGV[1])
+if kept and tonumber(kept) >= tonumber(ARGV[2]) then return tonumber(kept) end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return tonumber(ARGV[2])
 ";
 
 /// Keys and values as the server gives them.
@@ -309,6 +317,18 @@ impl Tables for Shared {
         let found: Option<u64> = self.ask(redis::cmd("HGET").arg(self.meta()).arg(GENERATION))?;
         self.saw(asked_at, found.unwrap_or(0));
         Ok(lock(&self.generation).map_or(0, |(_, generation)| generation))
+    }
+
+    fn max_history(&self) -> Result<u64, StoreError> {
+        let found: Option<u64> = self.ask(redis::cmd("HGET").arg(self.meta()).arg(MAX_HISTORY))?;
+        Ok(found.unwrap_or(0))
+    }
+
+    fn raise_max_history(&self, asked: u64) -> Result<u64, StoreError> {
+        let script = Script::new(RAISE);
+        let mut call = script.prepare_invoke();
+        call.key(self.meta()).arg(MAX_HISTORY).arg(asked);
+        self.call(|connection| call.invoke::<u64>(connection)).map_err(|error| self.failure(&error))
     }
 
     fn place(&self) -> &Path {

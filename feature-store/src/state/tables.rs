@@ -62,6 +62,9 @@ impl Series {
     }
 }
 
+/// Name of the number of entries that a history keeps, beside the format and the series.
+pub(super) const MAX_HISTORY: &str = "max history";
+
 /// Shared bytes, of the kind that the embedded database gives and takes without a copy.
 pub(super) type Bytes = fjall::Slice;
 
@@ -138,6 +141,12 @@ pub(super) trait Tables: Reads + Send + Sync {
 
     /// Grows with every commit that changed items.
     fn items_generation(&self) -> Result<u64, StoreError>;
+
+    /// Most entries that a history keeps, as the store itself says; 0 if it does not say.
+    fn max_history(&self) -> Result<u64, StoreError>;
+
+    /// Raises that number to `asked`, durably, unless it is as large already; gives what it is then.
+    fn raise_max_history(&self, asked: u64) -> Result<u64, StoreError>;
 
     /// Where it is, for errors.
     fn place(&self) -> &Path;

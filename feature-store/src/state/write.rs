@@ -71,6 +71,7 @@ impl Inner {
         &self,
         gather: impl Fn(&mut Writer<'_>) -> Result<T, StoreError>,
     ) -> Result<(T, BatchOutcome), StoreError> {
+        self.check_writing()?;
         let alone = self.tables.alone();
         for attempt in 0..ATTEMPTS {
             // Others get on while this one waits a little longer each time.

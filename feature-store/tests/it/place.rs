@@ -1,7 +1,7 @@
 //! Where a store can be: what holds in one place must hold in the other.
 
 use crate::redis_server::RedisServer;
-use feature_store::{StateLocation, UserStateStore};
+use feature_store::{ItemState, StateLocation, UserStateStore};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Runs a test in a folder, and on a Redis server where there is one; it is given a maker of new places.
@@ -12,6 +12,18 @@ pub(crate) fn on_each(test: impl Fn(&dyn Fn() -> StateLocation)) {
     if let Some(server) = RedisServer::start(&[]) {
         test(&|| server.url(&next().to_string()).parse().unwrap());
     }
+}
+
+/// Keys of the items that must not be recommended at `now_ms`, in order.
+pub(crate) fn hidden(store: &UserStateStore, now_ms: i64) -> Vec<String> {
+    let mut hidden = Vec::new();
+    let note = |item: &str, state: &ItemState| {
+        if state.hidden_at(now_ms) {
+            hidden.push(item.to_owned());
+        }
+    };
+    store.for_each_item(note).unwrap();
+    hidden
 }
 
 /// The store in a place.

@@ -2,7 +2,7 @@
 
 use feature_store::{
     Attribute, AttributeValues, EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents,
-    StoreError, write_snapshot,
+    StagedDir, StoreError, write_snapshot, write_whole,
 };
 use std::path::Path;
 
@@ -134,10 +134,48 @@ fn somebody_elses_folder_is_not_replaced() {
 }
 
 #[test]
+fn a_snapshot_with_something_else_in_it_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("snapshot");
+    let check = |file: &str, contents: &str, part: &str| {
+        std::fs::write(path.join(file), contents).unwrap();
+        for refused in [StagedDir::check(&path, "manifest.json"), write_snapshot(&path, self::contents()).map(drop)] {
+            let message = refused.unwrap_err().to_string();
+            assert!(message.contains(part) && message.contains("not replaced"), "{message} lacks {part}");
+        }
+        assert_eq!(std::fs::read_to_string(path.join(file)).unwrap(), contents);
+        std::fs::remove_file(path.join(file)).unwrap();
+    };
+    write_snapshot(&path, contents()).unwrap();
+    check("notes.txt", "mine", "holds notes.txt, which");
+    check("features/.hidden", "mine", "holds features/.hidden, which");
+    write_snapshot(&path, contents()).expect("without them it is one of ours");
+    check("manifest.json", "{\"name\": \"app\", \"files\": {}}", "manifest.json is none that");
+    check("manifest.json", "{\"schema_version\": 1, \"files\": {}}", "holds attributes.parquet, which");
+    check("manifest.json", "{\"schema_version\": 1}", "manifest.json is none that");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+}
+
+#[test]
 fn what_a_killed_writer_left_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     // No process has this id: it is above what Linux hands out.
     std::fs::create_dir(dir.path().join(".snapshot.4194999.part")).unwrap();
+    std::fs::create_dir(dir.path().join(".snapshot.4194999.2.part")).unwrap();
     write_snapshot(&dir.path().join("snapshot"), contents()).unwrap();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_single_file_appears_whole_and_leaves_nothing_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("deep/report.json");
+    for text in ["first", "a second and longer one", ""] {
+        write_whole(&path, text.as_bytes()).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+    let folder = dir.path().join("deep");
+    std::fs::create_dir(folder.join("taken")).unwrap();
+    assert!(matches!(write_whole(&folder.join("taken"), b"x"), Err(StoreError::Io { .. })), "a folder is no file");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
 }

@@ -1,7 +1,7 @@
 //! User state: order, bounds, duplicates, durability.
 
 use crate::place::{on_each, open};
-use feature_store::{Applied, Event, UserStateStore};
+use feature_store::{Applied, Event, StateLocation, StoreError, UserStateStore};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -71,6 +71,75 @@ fn somebody_elses_folder_and_other_formats_are_refused_and_left_alone() {
     std::fs::create_dir(&empty).unwrap();
     UserStateStore::open(&empty, 3).unwrap().append(&[event("u", "a", 1, None)]).unwrap();
     assert_eq!(items(&UserStateStore::open(&empty, 3).unwrap(), "u"), ["a"]);
+}
+
+/// Both find nothing and make a store: one of them has it, and the other one's is never seen.
+#[test]
+fn of_two_that_make_one_store_at_once_one_has_it_and_keeps_it() {
+    for round in 0..6 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        if round % 2 == 1 {
+            std::fs::create_dir(&path).unwrap();
+        }
+        let start = std::sync::Barrier::new(2);
+        let make = |item: &str| -> Result<UserStateStore, StoreError> {
+            start.wait();
+            let store = UserStateStore::open(&path, 3)?;
+            store.append(&[event("u", item, 1, None)])?;
+            Ok(store)
+        };
+        let made = std::thread::scope(|scope| {
+            let (one, other) = (scope.spawn(|| make("a")), scope.spawn(|| make("b")));
+            (one.join().unwrap(), other.join().unwrap())
+        });
+        let (has, refused) = match &made {
+            (Ok(_), Err(error)) => ("a", error.to_string()),
+            (Err(error), Ok(_)) => ("b", error.to_string()),
+            both => panic!("round {round}: {both:?}"),
+        };
+        assert!(refused.contains("is open in another process"), "{refused}");
+        drop(made);
+        assert_eq!(items(&UserStateStore::open(&path, 3).unwrap(), "u"), [has]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+}
+
+#[test]
+fn a_store_keeps_its_max_history_which_may_be_raised_and_not_lowered() {
+    on_each(|fresh| {
+        let place = fresh();
+        open(&place, 3).append(&[event("u", "a", 1, None), event("u", "b", 2, None)]).unwrap();
+        let refused = |asked: usize, kept: &str| {
+            let message = UserStateStore::open_at(&place, asked).unwrap_err().to_string();
+            assert!(message.contains(&format!("max_history: {asked} ")) && message.contains(kept), "{message}");
+        };
+        refused(2, "the 3 entries");
+        assert_eq!(UserStateStore::open_as_kept(&place, 9).unwrap().max_history(), 3);
+        assert_eq!(open(&place, 5).max_history(), 5);
+        refused(4, "the 5 entries");
+        // A reader may look at less, and changes nothing.
+        let reader = UserStateStore::open_to_read(&place, 1).unwrap();
+        assert_eq!(items(&reader, "u"), ["b"]);
+        assert!(reader.delete("u").unwrap_err().to_string().contains("opened to be read"));
+        drop(reader);
+        assert_eq!(items(&open(&place, 5), "u"), ["a", "b"]);
+    });
+}
+
+/// As one of an older version: a reader that finds nothing makes it, and notes no number.
+#[test]
+fn a_store_that_does_not_say_its_max_history_takes_the_first_that_is_given() {
+    on_each(|fresh| {
+        let check = |first: &dyn Fn(&StateLocation) -> UserStateStore, kept: usize| {
+            let place = fresh();
+            drop(UserStateStore::open_to_read(&place, 10_000).unwrap());
+            assert_eq!(first(&place).max_history(), kept);
+            assert!(UserStateStore::open_at(&place, kept - 1).is_err());
+        };
+        check(&|place| open(place, 4), 4);
+        check(&|place| UserStateStore::open_as_kept(place, 7).unwrap(), 7);
+    });
 }
 
 #[test]

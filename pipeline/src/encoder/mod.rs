@@ -32,17 +32,37 @@ fn model_file(dir: &Path, names: &[&str]) -> Result<PathBuf, BuildError> {
     })
 }
 
-/// SHA-256 of an encoder's weights: of the ONNX file, or of its digest and that of its external data.
+/// SHA-256 of an encoder's weights: of the ONNX file, or, where external data lies beside it, of its digest and
+/// those of the data's files in the order of their names.
 fn weights_sha256(model: &Path) -> Result<String, BuildError> {
-    let (_, graph) = sha256_file(model)?;
-    let mut external = model.as_os_str().to_owned();
-    external.push("_data");
-    let external = PathBuf::from(external);
-    if !external.is_file() {
-        return Ok(graph);
+    let (_, mut digests) = sha256_file(model)?;
+    let external = external_data(model)?;
+    if external.is_empty() {
+        return Ok(digests);
     }
-    let (_, data) = sha256_file(&external)?;
-    Ok(sha256_bytes(format!("{graph} {data}").as_bytes()))
+    for path in external {
+        let (_, data) = sha256_file(&path)?;
+        digests.push(' ');
+        digests.push_str(&data);
+    }
+    Ok(sha256_bytes(digests.as_bytes()))
+}
+
+/// The files beside a model whose names begin with its own: exporters write external data as
+/// `model.onnx_data`, `model.onnx.data` or several numbered ones.
+fn external_data(model: &Path) -> Result<Vec<PathBuf>, BuildError> {
+    let dir = model.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = model.file_name().unwrap_or_default().as_encoded_bytes();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(BuildError::io(dir))? {
+        let path = entry.map_err(BuildError::io(dir))?.path();
+        let beside = path.file_name().unwrap_or_default().as_encoded_bytes();
+        if beside != name && beside.starts_with(name) && path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 /// The folder's own name, which is what people call the encoder.

@@ -37,17 +37,15 @@ impl Preprocess {
     /// What the folder of an encoder asks for.
     ///
     /// # Errors
-    /// A `preprocessor_config.json` without a size, or with a resampling that is not known.
+    /// A `preprocessor_config.json` without a size, or with a resampling or a step that is not known.
     pub(crate) fn read(dir: &Path) -> Result<Preprocess, BuildError> {
         let path = dir.join("preprocessor_config.json");
         if !path.is_file() {
             return Ok(Preprocess::efficientnet_lite0());
         }
         let config = read_json(&path)?;
-        let side = |name: &str| {
-            let size = &config["size"];
-            size[name].as_u64().or(size["shortest_edge"].as_u64()).or(size.as_u64())
-        };
+        refuse_other_steps(&path, &config)?;
+        let side = |name: &str| config["size"][name].as_u64().or(config["size"].as_u64());
         let side = |name: &str| {
             side(name)
                 .filter(|side| (1..=u64::from(MAX_SIDE)).contains(side))
@@ -70,14 +68,16 @@ impl Preprocess {
                 ));
             }
         };
-        Ok(Preprocess {
-            height: side("height")?,
-            width: side("width")?,
-            scale: config["rescale_factor"].as_f64().unwrap_or(1.0 / 255.0) as f32,
-            mean: channels("image_mean")?,
-            std: channels("image_std")?,
-            filter,
-        })
+        // Both steps are done unless the config says otherwise.
+        let scale = match config["do_rescale"].as_bool() {
+            Some(false) => 1.0,
+            _ => config["rescale_factor"].as_f64().unwrap_or(1.0 / 255.0) as f32,
+        };
+        let (mean, std) = match config["do_normalize"].as_bool() {
+            Some(false) => ([0.0; 3], [1.0; 3]),
+            _ => (channels("image_mean")?, channels("image_std")?),
+        };
+        Ok(Preprocess { height: side("height")?, width: side("width")?, scale, mean, std, filter })
     }
 
     /// 224 x 224, bicubic, `(value - 127) / 128`.
@@ -108,5 +108,69 @@ impl Preprocess {
             }
         }
         Ok(pixels)
+    }
+}
+
+/// Steps of other encoders that are not done here: without them an image would give another embedding than the
+/// encoder's own program makes of it.
+fn refuse_other_steps(path: &Path, config: &serde_json::Value) -> Result<(), BuildError> {
+    let way_out = "images are resized to a `size` with `height` and `width`, and not cropped; give such a config";
+    let refuse = |field: &str, value: &serde_json::Value| {
+        Err(BuildError::input(path, format!("`{field}` is {value}, which is not done here: {way_out}")))
+    };
+    let edge = &config["size"]["shortest_edge"];
+    if !edge.is_null() {
+        return refuse("size.shortest_edge", edge);
+    }
+    for (field, odd) in [("do_center_crop", true), ("do_resize", false)] {
+        if config[field].as_bool() == Some(odd) {
+            return refuse(field, &config[field]);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a config with these fields more or less says.
+    fn read(fields: &str) -> Result<Preprocess, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("preprocessor_config.json");
+        std::fs::write(path, format!("{{{fields}}}")).unwrap();
+        Preprocess::read(dir.path()).map_err(|error| error.to_string())
+    }
+
+    const SIZE: &str = r#""size": {"height": 8, "width": 6}"#;
+    const SCALE: f32 = (1.0_f64 / 255.0) as f32;
+    const NORMAL: &str = r#""image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]"#;
+
+    #[test]
+    fn steps_are_done_or_left_out_as_the_config_says() {
+        let check = |fields: &str, scale: f32, mean: f32, std: f32| {
+            let expect =
+                Preprocess { height: 8, width: 6, scale, mean: [mean; 3], std: [std; 3], filter: Filter::Bicubic };
+            assert_eq!(read(&format!("{SIZE}, {fields}")).unwrap(), expect, "{fields}");
+        };
+        check(NORMAL, SCALE, 0.5, 0.25);
+        check(&format!(r#"{NORMAL}, "do_rescale": true, "do_normalize": true"#), SCALE, 0.5, 0.25);
+        check(&format!(r#"{NORMAL}, "do_rescale": false"#), 1.0, 0.5, 0.25);
+        check(r#""do_normalize": false"#, SCALE, 0.0, 1.0);
+        check(&format!(r#"{NORMAL}, "do_center_crop": false, "do_resize": true"#), SCALE, 0.5, 0.25);
+    }
+
+    #[test]
+    fn steps_that_are_not_done_are_refused_by_field_and_value() {
+        let check = |fields: &str, parts: &[&str]| {
+            let error = read(&format!("{NORMAL}, {fields}")).unwrap_err();
+            for part in parts.iter().chain(&["preprocessor_config.json"]) {
+                assert!(error.contains(part), "{error:?} lacks {part:?}");
+            }
+        };
+        check(r#""size": {"shortest_edge": 224}"#, &["`size.shortest_edge` is 224"]);
+        check(&format!(r#"{SIZE}, "do_center_crop": true"#), &["`do_center_crop` is true"]);
+        check(&format!(r#"{SIZE}, "do_resize": false"#), &["`do_resize` is false"]);
+        check(r#""size": {"height": 8}"#, &["no width"]);
     }
 }

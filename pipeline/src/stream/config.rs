@@ -12,6 +12,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Fewest segments of a log: with one alone, what was written would go as soon as the next is begun.
+const MIN_SEGMENTS: u64 = 2;
 /// Most messages a batch may be told to hold.
 const MAX_BATCH: usize = 100_000;
 /// Longest wait for a batch to fill, in milliseconds.
@@ -54,7 +56,8 @@ pub struct StreamConfig {
 pub enum Start {
     /// With the oldest message there is.
     Earliest,
-    /// With the first message that comes after the start.
+    /// With the first message that comes after the start. The start is remembered: what comes later, also to a
+    /// partition that was empty or is made later, is applied whenever it is read.
     Latest,
     /// With the first message taken at or after this time, in milliseconds since the Unix epoch.
     TimestampMs(i64),
@@ -62,7 +65,8 @@ pub enum Start {
     LastS(u64),
 }
 
-/// How messages are gathered: a batch is written when it is full or its time is up.
+/// How messages are gathered: a batch is written when it is full or its time is up. It is full with
+/// `max_messages`, and with 16 MiB of keys, headers and payloads ([`super::MAX_BATCH_BYTES`]) whatever their number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchConfig {
@@ -96,6 +100,10 @@ pub struct StateConfig {
 }
 
 /// A topic of a Kafka cluster.
+///
+/// An event more than a day ahead of its message's timestamp is put aside. That timestamp is the broker's own
+/// only if the topic's `message.timestamp.type` is LogAppendTime; with CreateTime, Kafka's default, it is what the
+/// producer says, so a producer whose clock is wrong dates both, and the rule does not catch it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaConfig {
@@ -128,7 +136,7 @@ pub struct LogConfig {
     pub dir: PathBuf,
     /// Bytes after which a new segment is begun.
     pub segment_bytes: u64,
-    /// Segments kept; past that the oldest goes, read or not.
+    /// Segments kept, the one that is written included, at least 2; past that the oldest goes, read or not.
     pub max_segments: usize,
 }
 
@@ -165,7 +173,7 @@ impl StreamConfig {
             (Some(kafka), None) => kafka.validate(),
             (None, Some(log)) => {
                 in_range("log.segment_bytes", log.segment_bytes, 1 << 40)?;
-                in_range("log.max_segments", log.max_segments as u64, 1_000_000)
+                between("log.max_segments", log.max_segments as u64, MIN_SEGMENTS, 1_000_000)
             }
             _ => Err(StreamError::config("kafka, log", "give exactly one of the two: the source of the stream")),
         }
@@ -251,8 +259,12 @@ impl BatchConfig {
 }
 
 pub(super) fn in_range(field: &'static str, value: u64, most: u64) -> Result<(), StreamError> {
-    if (1..=most).contains(&value) {
+    between(field, value, 1, most)
+}
+
+fn between(field: &'static str, value: u64, least: u64, most: u64) -> Result<(), StreamError> {
+    if (least..=most).contains(&value) {
         return Ok(());
     }
-    Err(StreamError::config(field, format!("{value} is not in 1..={most}")))
+    Err(StreamError::config(field, format!("{value} is not in {least}..={most}")))
 }

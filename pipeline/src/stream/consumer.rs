@@ -13,7 +13,8 @@
 use super::StreamError;
 use super::config::BatchConfig;
 use super::decode::{Decoder, Reject};
-use super::message::{Message, Outgoing, Sink, Source};
+use super::letter::dead_letter;
+use super::message::{MAX_BATCH_BYTES, Message, Sink, Source};
 use super::metrics::{Look, StreamMetrics};
 use feature_store::{SourceRecord, StreamEvent, UserStateStore};
 use std::collections::BTreeMap;
@@ -71,7 +72,8 @@ impl Consumer<'_> {
         Ok(())
     }
 
-    /// Fills a batch until it is full, or its time is up, or there is nothing to wait for.
+    /// Fills a batch until it is full, in messages or in bytes, or its time is up, or there is nothing to wait
+    /// for. It holds less than twice [`MAX_BATCH_BYTES`] and one message.
     fn gather(
         &self,
         source: &mut dyn Source,
@@ -80,13 +82,17 @@ impl Consumer<'_> {
     ) -> Result<(), StreamError> {
         source.poll(batch, self.batch.max_messages, LOOK_EVERY.min(self.batch.max_wait()))?;
         let until = Instant::now() + self.batch.max_wait();
-        while !batch.is_empty() && batch.len() < self.batch.max_messages && !source.idle() && !stop() {
+        let mut bytes: usize = batch.iter().map(Message::bytes).sum();
+        let full = |messages: usize, bytes: usize| messages >= self.batch.max_messages || bytes >= MAX_BATCH_BYTES;
+        while !batch.is_empty() && !full(batch.len(), bytes) && !source.idle() && !stop() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            let most = self.batch.max_messages - batch.len();
-            source.poll(batch, most, left.min(LOOK_EVERY))?;
+            let before = batch.len();
+            source.poll(batch, self.batch.max_messages - before, left.min(LOOK_EVERY))?;
+            // Where partitions went, messages were removed: the sum is not of them exactly then, which harms nothing.
+            bytes += batch.iter().skip(before).map(Message::bytes).sum::<usize>();
         }
         Ok(())
     }
@@ -137,7 +143,8 @@ impl Consumer<'_> {
 /// The events of a message, none of them from further in the future than producers' clocks may be off.
 ///
 /// # Errors
-/// Why it is to be put aside. Only the message decides, no clock of now, so that a replay comes to the same.
+/// Why it is to be put aside. Only the message decides, no clock of now, so that a replay comes to the same: its
+/// timestamp, which is the producer's own word on a topic whose `message.timestamp.type` is CreateTime.
 pub(super) fn decode(decoder: &dyn Decoder, message: &Message) -> Result<Vec<StreamEvent>, Reject> {
     let events = decoder.decode(&message.payload)?;
     if let Some(taken_ms) = message.taken_ms {
@@ -148,7 +155,8 @@ pub(super) fn decode(decoder: &dyn Decoder, message: &Message) -> Result<Vec<Str
 }
 
 fn look(source: &dyn Source) -> Look {
-    Look { lag: source.lag(), rebalances: source.rebalances(), connected: source.connected() }
+    let (lag, rebalances) = (source.lag(), source.rebalances());
+    Look { lag, rebalances, lost: source.lost(), connected: source.connected() }
 }
 
 /// Does a part of the work, again for as long as what hinders it may pass.
@@ -170,18 +178,4 @@ fn patiently<T>(
             done => return done,
         }
     }
-}
-
-/// Header of a dead letter that says why it lies there.
-pub(super) const REASON_HEADER: &str = "reason";
-/// All headers that a dead letter gets: where it came from, and why it lies there.
-pub(super) const LETTER_HEADERS: [&str; 4] = ["source", "partition", "offset", REASON_HEADER];
-
-/// The original bytes, key and headers, with where they were and why they were refused.
-fn dead_letter(source: &str, message: &Message, reason: &str) -> Outgoing {
-    let mut headers = message.headers.clone();
-    headers.retain(|(name, _)| !LETTER_HEADERS.contains(&name.as_str()));
-    let values = [source.to_owned(), message.partition.to_string(), message.offset.to_string(), reason.to_owned()];
-    headers.extend(LETTER_HEADERS.into_iter().map(str::to_owned).zip(values.map(String::into_bytes)));
-    Outgoing { key: message.key.clone(), payload: message.payload.clone(), headers }
 }

@@ -22,6 +22,7 @@ impl StreamStats {
             ("dead_letters", "Messages that the dead letters acknowledged.", self.dead_letters),
             ("batches", "Durable writes.", self.batches),
             ("rebalances", "Times that partitions came or went.", self.rebalances),
+            ("lost", "Messages of a log that were removed before they were applied.", self.lost),
         ];
         for (name, help, value) in counters {
             head(&mut out, &format!("{name}_total"), "counter", help);
@@ -72,13 +73,14 @@ mod tests {
 
     #[test]
     fn every_number_has_a_line_and_a_histogram_adds_up() {
-        let mut stats = StreamStats { invalid: 3, started_at_ms: Some(1_000), ..StreamStats::default() };
+        let mut stats = StreamStats { invalid: 3, lost: 7, started_at_ms: Some(1_000), ..StreamStats::default() };
         stats.lag.insert(2, 40);
         stats.freshness[0] = 5;
         stats.freshness[10] = 1;
         let text = stats.exposition(3_500);
         for expect in [
             "recommender_stream_invalid_total 3\n",
+            "recommender_stream_lost_total 7\n",
             "recommender_stream_lag_messages{partition=\"2\"} 40\n",
             "recommender_stream_running 1\n",
             "recommender_stream_connected 0\n",

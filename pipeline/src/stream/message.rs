@@ -2,6 +2,8 @@
 
 /// Longest payload accepted, in bytes; a longer one is put aside unread.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+/// Bytes of messages (keys, headers and payloads) at which a batch is full, whatever their number.
+pub const MAX_BATCH_BYTES: usize = 16 << 20;
 
 /// A message of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +12,9 @@ pub struct Message {
     pub partition: u32,
     /// Its offset there.
     pub offset: u64,
-    /// When the broker or the log took it, in milliseconds since the Unix epoch; none if unknown.
+    /// When the log took it, or the timestamp that the topic gives it: the broker's time if the topic's
+    /// `message.timestamp.type` is LogAppendTime, the producer's word if it is CreateTime, Kafka's default. In
+    /// milliseconds since the Unix epoch; none if unknown.
     pub taken_ms: Option<i64>,
     /// The producer's key.
     pub key: Vec<u8>,
@@ -18,6 +22,14 @@ pub struct Message {
     pub payload: Vec<u8>,
     /// Names and values beside the payload.
     pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Message {
+    /// Bytes of key, headers and payload.
+    pub fn bytes(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len());
+        self.key.len() + headers.sum::<usize>() + self.payload.len()
+    }
 }
 
 /// A message for a sink.
@@ -58,9 +70,9 @@ pub trait Source {
     /// says less later has lost writes.
     fn began(&self) -> std::collections::BTreeMap<u32, u64>;
 
-    /// Appends up to `most` messages to `batch`, after waiting up to `wait` for the first. Messages
-    /// of a partition come in order of offset. Those of partitions that were taken away meanwhile
-    /// are removed from `batch`.
+    /// Appends up to `most` messages to `batch`, and no more after [`MAX_BATCH_BYTES`] of them, after waiting
+    /// up to `wait` for the first. Messages of a partition come in order of offset. Those of partitions that were
+    /// taken away meanwhile are removed from `batch`.
     ///
     /// # Errors
     /// The source cannot go on.
@@ -86,11 +98,20 @@ pub trait Source {
         self.at_end()
     }
 
+    /// Offset after the last message of each partition that is read, as far as known now.
+    fn ends(&self) -> std::collections::BTreeMap<u32, u64>;
+
     /// Messages not yet given out, by partition, as far as known.
     fn lag(&self) -> std::collections::BTreeMap<u32, u64>;
 
     /// How many times partitions came or went.
     fn rebalances(&self) -> u64 {
+        0
+    }
+
+    /// Offsets passed over because no message lies there any more. A log counts them; of a topic it is told in
+    /// the program's log when a partition is taken over.
+    fn lost(&self) -> u64 {
         0
     }
 

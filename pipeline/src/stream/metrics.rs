@@ -34,6 +34,9 @@ pub struct StreamStats {
     pub batches: u64,
     /// Times that partitions came or went.
     pub rebalances: u64,
+    /// Offsets passed over because no message lies there any more: a log's oldest segments were removed before
+    /// they were applied, or writes to it failed.
+    pub lost: u64,
     /// Messages not yet read, by partition, as far as known.
     pub lag: BTreeMap<u32, u64>,
     /// Whether the source answers, as far as known.
@@ -78,6 +81,7 @@ pub struct StreamMetrics {
 pub(super) struct Look {
     pub(super) lag: BTreeMap<u32, u64>,
     pub(super) rebalances: u64,
+    pub(super) lost: u64,
     pub(super) connected: bool,
 }
 
@@ -175,6 +179,7 @@ impl StreamStats {
     fn take(&mut self, look: Look) {
         self.lag = look.lag;
         self.rebalances = look.rebalances;
+        self.lost = look.lost;
         self.connected = look.connected;
     }
 }

@@ -4,10 +4,10 @@
 //! all of them go at once. So a disk that syncs 100 times a second takes thousands of events. What is on
 //! its way is bounded, and who would have to wait longer than the broker is given is refused unsent.
 
-use super::StreamError;
 use super::config::StreamConfig;
 use super::message::{Outgoing, Place, Sink};
-use super::start::{Clock, prompt_sink};
+use super::start::prompt_sink;
+use super::{Clock, StreamError};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;

@@ -2,8 +2,9 @@
 //! the order they lie, and the consumer applies them like any other message.
 
 use super::StreamError;
-use super::consumer::{LETTER_HEADERS, REASON_HEADER};
+use super::consumer::decode;
 use super::decode::Decoder;
+use super::letter::{is_cut, original, refused_again};
 use super::message::{Message, Outgoing, Sink, Source};
 use feature_store::{SourceRecord, UserStateStore};
 use std::collections::BTreeMap;
@@ -13,8 +14,8 @@ use std::time::Duration;
 const BATCH: usize = 1_000;
 /// Longest wait for the next one.
 const WAIT: Duration = Duration::from_millis(500);
-/// Most dead letters of one call: those that are refused again are held in memory until its end.
-const MAX_LETTERS: usize = 100_000;
+/// Dead letters after which a call ends; the next one goes on from there.
+const MAX_LETTERS: u64 = 100_000;
 
 /// What became of the dead letters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,8 +27,9 @@ pub struct Redriven {
 }
 
 /// Sends back every dead letter that `decoder` takes, up to the end as it is now or 100,000 of them;
-/// `again` gets the others. The store then keeps how far it got, so no letter is looked at twice,
-/// unless a crash comes before: then all are sent again, which event ids make harmless.
+/// `again` gets the others. A letter is judged as the consumer judges a message, by the time at which it was put
+/// aside. The store keeps after each part of at most 1,000 how far it got, so a letter is looked at once, but for
+/// a part that a failure or a crash cut short: that is sent again, which event ids make harmless.
 ///
 /// # Errors
 /// The source, a sink or the store cannot go on.
@@ -38,52 +40,63 @@ pub fn redrive(
     decoder: &dyn Decoder,
     store: &UserStateStore,
 ) -> Result<Redriven, StreamError> {
-    let positions = store.positions(letters.name())?;
+    let mut passed = store.positions(letters.name())?;
+    let mut ends = letters.ends();
     let mut done = Redriven::default();
-    let (mut batch, mut bad): (Vec<Message>, Vec<Outgoing>) = (Vec::new(), Vec::new());
-    let mut reached: BTreeMap<u32, u64> = BTreeMap::new();
-    while done.sent + (bad.len() as u64) < MAX_LETTERS as u64 {
+    let mut batch: Vec<Message> = Vec::new();
+    while done.sent + done.refused < MAX_LETTERS {
         letters.poll(&mut batch, BATCH, WAIT)?;
-        let mut good = Vec::new();
-        for letter in batch.drain(..) {
-            if positions.get(&letter.partition).is_some_and(|position| letter.offset <= *position) {
-                continue;
-            }
-            reached.insert(letter.partition, letter.offset);
-            match decoder.decode(&letter.payload) {
-                Ok(_) => good.push(original(&letter)),
-                Err(reject) => bad.push(refused_again(&letter, &reject.to_string())),
-            }
+        // A partition that has just become ours ends where it did before this call put anything into it.
+        for (partition, end) in letters.ends() {
+            ends.entry(partition).or_insert(end);
         }
+        batch.retain(|letter| {
+            let looked_at = passed.get(&letter.partition).is_some_and(|position| letter.offset <= *position);
+            // What was put there since the start, by this very call too, is for the next one.
+            let newer = ends.get(&letter.partition).is_some_and(|end| letter.offset >= *end);
+            !looked_at && !newer
+        });
+        let reached: BTreeMap<u32, u64> = batch.iter().map(|letter| (letter.partition, letter.offset)).collect();
+        let (good, bad) = sorted(&batch, decoder);
+        batch.clear();
         back.put(&good)?;
+        again.put(&bad)?;
+        pass(letters, &reached, store)?;
+        passed.extend(&reached);
         done.sent += good.len() as u64;
+        done.refused += bad.len() as u64;
         if letters.at_end() {
             break;
         }
     }
-    // Only now, or they would be read again by this very call.
-    again.put(&bad)?;
-    done.refused = bad.len() as u64;
-    let passed = reached.iter().map(|(partition, offset)| SourceRecord {
+    Ok(done)
+}
+
+/// What goes back, and what is refused again.
+fn sorted(letters: &[Message], decoder: &dyn Decoder) -> (Vec<Outgoing>, Vec<Outgoing>) {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for letter in letters {
+        match decode(decoder, letter) {
+            Ok(_) if is_cut(letter) => {
+                bad.push(refused_again(letter, "a part of the message is missing here; send the event anew"));
+            }
+            Ok(_) => good.push(original(letter)),
+            Err(reject) => bad.push(refused_again(letter, &reject.to_string())),
+        }
+    }
+    (good, bad)
+}
+
+/// Stores how far the letters were looked at, and tells their source.
+fn pass(letters: &mut dyn Source, reached: &BTreeMap<u32, u64>, store: &UserStateStore) -> Result<(), StreamError> {
+    if reached.is_empty() {
+        return Ok(());
+    }
+    let records = reached.iter().map(|(partition, offset)| SourceRecord {
         partition: *partition,
         offset: *offset,
         events: Vec::new(),
     });
-    store.apply(letters.name(), &passed.collect::<Vec<_>>())?;
-    letters.applied(&reached)?;
-    Ok(done)
-}
-
-/// As it lay there, with the reason of today.
-fn refused_again(letter: &Message, reason: &str) -> Outgoing {
-    let mut headers = letter.headers.clone();
-    headers.retain(|(name, _)| name != REASON_HEADER);
-    headers.push((REASON_HEADER.to_owned(), reason.as_bytes().to_vec()));
-    Outgoing { key: letter.key.clone(), payload: letter.payload.clone(), headers }
-}
-
-fn original(letter: &Message) -> Outgoing {
-    let mut headers = letter.headers.clone();
-    headers.retain(|(name, _)| !LETTER_HEADERS.contains(&name.as_str()));
-    Outgoing { key: letter.key.clone(), payload: letter.payload.clone(), headers }
+    store.apply(letters.name(), &records.collect::<Vec<_>>())?;
+    letters.applied(reached)
 }

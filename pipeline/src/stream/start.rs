@@ -1,16 +1,16 @@
 //! From a configuration to sources and sinks: the one place that knows both kinds.
 
-use super::StreamError;
+use super::begun::{Begun, begin};
 use super::config::{KafkaConfig, Start, StreamConfig};
 use super::kafka::{KafkaSink, KafkaSource};
-use super::log::{LogReader, LogSource, LogWriter, end_of, source_name};
+use super::letter::smaller;
+use super::log::{LogReader, LogSource, LogWriter, end_of, oldest_of, source_name, takes};
 use super::message::{Outgoing, Place, Sink, Source};
-use feature_store::{SourceRecord, StreamEvent, UserStateStore};
+use super::{Clock, StreamError};
+use feature_store::{StreamEvent, UserStateStore};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-
-/// Milliseconds since the Unix epoch.
-pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// The source of a stream, at the place that the store says.
 ///
@@ -120,24 +120,22 @@ fn open_log(
     clock_ms: &dyn Fn() -> i64,
 ) -> Result<Box<dyn Source>, StreamError> {
     let name = source_name(dir)?;
-    let from = match store.positions(&name)?.get(&0) {
-        Some(position) => position + 1,
-        None => {
-            let from = start_of(dir, start, clock_ms)?;
-            if let Some(before) = from.checked_sub(1) {
-                // Stored, so that a crash before the first write does not move the start.
-                store.apply(&name, &[SourceRecord { partition: 0, offset: before, events: Vec::new() }])?;
-            }
-            from
-        }
+    let mut begun = Begun::read(store, &name)?;
+    if !begun.any() && start != Start::Earliest {
+        let first = start_of(dir, start, clock_ms)?;
+        begun = begin(store, &name, &BTreeMap::from([(0, first)]))?;
+    }
+    let from = match begun.next(0) {
+        Some(next) => next,
+        None => oldest_of(dir)?,
     };
-    Ok(Box::new(LogSource::open(dir, from)?))
+    Ok(Box::new(LogSource::open(dir, from, begun.applied(0))?))
 }
 
 /// Offset of the first message to apply.
 fn start_of(dir: &Path, start: Start, clock_ms: &dyn Fn() -> i64) -> Result<u64, StreamError> {
     let time_ms = match start {
-        Start::Earliest => return Ok(0),
+        Start::Earliest => return oldest_of(dir),
         Start::Latest => return end_of(dir),
         Start::TimestampMs(time_ms) => time_ms,
         Start::LastS(seconds) => clock_ms().saturating_sub_unsigned(seconds.saturating_mul(1000)),
@@ -153,7 +151,7 @@ fn start_of(dir: &Path, start: Start, clock_ms: &dyn Fn() -> i64) -> Result<u64,
     Ok(next)
 }
 
-/// A log that is begun when there is something to put into it.
+/// A log of dead letters, begun with the first of them. One that is too long for a log is cut.
 struct LateSink {
     made: Option<LogWriter>,
     make: Box<dyn Fn() -> Result<LogWriter, StreamError> + Send>,
@@ -167,6 +165,22 @@ impl Sink for LateSink {
         if self.made.is_none() {
             self.made = Some((self.make)()?);
         }
-        self.made.as_mut().expect("it was just made").put(messages)
+        let letters: Vec<Outgoing> = messages.iter().map(fitting).collect();
+        self.made.as_mut().expect("it was just made").put(&letters)
     }
+}
+
+/// A letter as large as a log takes it: what adds headers to a message makes it longer.
+fn fitting(letter: &Outgoing) -> Outgoing {
+    let mut fitting = letter.clone();
+    while !takes(&fitting) {
+        let Some(less) = smaller(&fitting, letter.payload.len()) else { break };
+        tracing::warn!(
+            payload = letter.payload.len(),
+            kept = less.payload.len(),
+            "a dead letter is cut: it is too long"
+        );
+        fitting = less;
+    }
+    fitting
 }

@@ -64,6 +64,43 @@ fn a_warm_a_cold_and_a_damaged_cache_give_the_same_bytes() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_is_an_error_and_a_name_that_no_file_can_have_is_not() {
+    let project = project();
+    let long = "l".repeat(255);
+    project.write("ratings.csv", format!("user,item,time\n1,a,1\n1,{long},2\n"));
+    let matrix = project.snapshot().features().unwrap().remove(0).1;
+    assert_eq!(matrix.mask(), [0, 1, 0]);
+    project.write("ratings.csv", "user,item,time\n1,a,1\n1,b,2\n");
+    std::fs::create_dir(project.path("images/b.png")).unwrap();
+    let error = project.build().unwrap_err().to_string();
+    assert!(error.contains("images/b.png"), "{error}");
+}
+
+/// Weights beside the graph are part of what an embedding depends on, whatever the exporter calls them.
+#[test]
+fn external_weights_are_part_of_an_encoder() {
+    let weights = |files: &[(&str, &str)]| {
+        let project = project();
+        for (name, contents) in files {
+            project.write(&format!("encoder/{name}"), *contents);
+        }
+        project.snapshot().manifest.features[0].encoder.weights_sha256.clone().unwrap()
+    };
+    let graph = weights(&[]);
+    assert_eq!(weights(&[("notes.md", "x"), ("my_model.onnx", "x")]), graph, "no part of it");
+    let all = [
+        graph,
+        weights(&[("model.onnx_data", "x")]),
+        weights(&[("model.onnx.data", "y")]),
+        weights(&[("model.onnx.data", "z")]),
+        weights(&[("model.onnx_data", "x"), ("model.onnx_data_1", "y")]),
+    ];
+    for (at, one) in all.iter().enumerate() {
+        assert!(!all[..at].contains(one), "{at}");
+    }
+}
+
+#[test]
 fn a_folder_of_images_that_is_not_there_is_an_error() {
     let project = project().with("images = \"images\"", "images = \"posters\"");
     let error = project.build().unwrap_err().to_string();

@@ -47,6 +47,10 @@ fn configs_that_parse() {
     check("{title}. {genres}", "{title", &["items.text_template", "closing brace"]);
     check("SELECT item,", "SELEKT item,", &["items.sql"]);
     check("FROM items", "FROM films", &["items.sql", "films"]);
+    let query = "SELECT item, title, genres FROM items";
+    check(query, "CREATE VIEW v AS SELECT item FROM items", &["items.sql", "DDL not supported"]);
+    check(query, "COPY items TO 'copied.csv'", &["items.sql"]);
+    check(query, "SET datafusion.execution.batch_size = 1", &["items.sql", "not supported"]);
     check("table = \"ratings\"", "table = \"rating\"", &["interactions.table", "\"rating\"", "items, ratings"]);
     check("min_user = 1", "min_user = 0", &["k_core.min_user", "0"]);
     check("min_user = 1", "min_user = 99", &["k_core", "99"]);

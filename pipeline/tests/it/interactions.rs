@@ -1,6 +1,6 @@
 //! Order, ids, ties and the k-core.
 
-use crate::support::{Project, tree};
+use crate::support::{Project, RATINGS, tree};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,6 +49,48 @@ fn leading_zeros_are_part_of_a_key() {
     project.write("ratings.csv", "user,item,time\n1,007,1\n1,7,2\n");
     let keys: Vec<String> = project.snapshot().items().unwrap().into_iter().map(|item| item.key).collect();
     assert_eq!(keys, ["7", "007"]);
+}
+
+/// A column becomes one of numbers only where every value prints back as it is written.
+#[test]
+fn numbers_are_given_back_as_they_are_written() {
+    let check = |values: [&str; 3]| {
+        let project = Project::new().with("{title}. {genres}", "{genres}");
+        let [a, b, c] = values;
+        project.write("items.csv", format!("item,title,genres\na,First,{a}\nb,Second,{b}\nc,Third,{c}\n"));
+        let texts: Vec<String> = project.snapshot().items().unwrap().into_iter().map(|item| item.text).collect();
+        assert_eq!(texts, values);
+    };
+    check(["7", "-12", "0"]);
+    check(["4.0", "3.5", "-0.25"]);
+    check(["19.90", "19.9", "5.00"]);
+    check(["4", "3.5", "2"]);
+    check(["1e5", "2.5", "0.1"]);
+    check(["12345678901234567890", "1", "2"]);
+    check(["0.1000000000000000055", "0.1", "0.2"]);
+}
+
+#[test]
+fn keys_of_more_digits_than_an_integer_holds_stay_apart() {
+    let project = Project::new();
+    let keys = ["12345678901234567890", "12345678901234567891"];
+    project.write("ratings.csv", format!("user,item,time\n1,{},1\n1,{},2\n", keys[0], keys[1]));
+    project.write("items.csv", format!("item,title,genres\n{},First,\n{},Second,\nx,Third,\n", keys[0], keys[1]));
+    let items: Vec<(String, String)> =
+        project.snapshot().items().unwrap().into_iter().map(|item| (item.key, item.title)).collect();
+    assert_eq!(items, [(keys[0].to_owned(), "First".to_owned()), (keys[1].to_owned(), "Second".to_owned())]);
+}
+
+/// Signs of a pattern of names are part of a name here, whatever else the pattern would find.
+#[test]
+fn a_path_names_one_file() {
+    let expect = Project::new().snapshot().interactions().unwrap();
+    for name in ["rating[s].csv", "ratings*.csv", "what? now.csv", "deep [1]/ratings.csv"] {
+        let project = Project::new().with("path = \"ratings.csv\"", &format!("path = \"{name}\""));
+        project.write(name, RATINGS);
+        project.write("ratings.csv", "user,item,time\nzz,a,1\n");
+        assert_eq!(project.snapshot().interactions().unwrap(), expect, "{name}");
+    }
 }
 
 #[test]

@@ -184,7 +184,7 @@ pub(crate) struct EvaluateArgs {
     /// Rank against the item vectors of an older Bundle, at the dims that both have.
     #[arg(long, value_name = "DIR", conflicts_with = "block_dims")]
     pub(crate) against: Option<PathBuf>,
-    /// Folder that gets report.json.
+    /// Folder that gets report.json; a Bundle or a Snapshot is refused.
     #[arg(long, value_name = "DIR")]
     pub(crate) output: PathBuf,
 }
@@ -255,16 +255,17 @@ pub(crate) struct IngestArgs {
     /// Stream config (TOML): read a Kafka topic or a log on this machine, until stopped.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["events", "store", "max_history", "format"])]
     pub(crate) config: Option<PathBuf>,
-    /// Events, one JSON object a line.
+    /// Events, one JSON object a line. The lines of one file are applied once, however often it is named.
     #[arg(long, value_name = "FILE", required_unless_present = "config", requires = "store")]
     pub(crate) events: Option<PathBuf>,
     /// The user state store: a folder, which no service may have open, or a URL such as
     /// redis://127.0.0.1:6379?name=shop. It is made if absent.
     #[arg(long, value_name = "DIR|URL", required_unless_present = "config")]
     pub(crate) store: Option<String>,
-    /// Newest events kept for a user, from 1 to 10000.
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pub(crate) max_history: usize,
+    /// Newest events kept for a user, from 1 to 10000; not fewer than the store keeps. Left out, as many as
+    /// it keeps, and 400 in a new one.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_history: Option<usize>,
     /// Format of the file's lines.
     #[arg(long, value_enum, default_value_t = FormatName::Native)]
     pub(crate) format: FormatName,

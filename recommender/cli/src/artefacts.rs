@@ -1,11 +1,10 @@
-//! Opening what earlier verbs wrote, and writing single files whole or not at all.
+//! Opening what earlier verbs wrote, and looking at where a verb will write before its work begins: the libraries
+//! refuse a wrong place too, but only when they write, hours later.
 
 use crate::failure::bad_input;
 use anyhow::Context as _;
-use feature_store::Snapshot;
+use feature_store::{Snapshot, StagedDir, StoreError, write_whole};
 use fmrlrec::{Bundle, Report};
-use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The file that makes a folder a Snapshot.
@@ -34,20 +33,23 @@ pub(crate) fn write_report(report: &Report, dir: &Path) -> anyhow::Result<PathBu
     Ok(path)
 }
 
-/// Writes a file beside its place, syncs it and renames it.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
+/// Refuses a folder for a report that is an artefact: its own report.json has a checksum in the manifest.
+pub(crate) fn check_report_output(dir: &Path) -> anyhow::Result<()> {
+    let shown = dir.display();
+    if dir.exists() && !dir.is_dir() {
+        return Err(bad_input(format!("--output {shown}: is no folder; name another")));
     }
-    let part = path.with_added_extension("part");
-    let mut file = File::create(&part)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&part, path)
+    for (marker, kind) in [(BUNDLE_MARKER, "Bundle"), (SNAPSHOT_MARKER, "Snapshot")] {
+        if dir.join(marker).exists() {
+            return Err(bad_input(format!(
+                "--output {shown}: holds {marker}, and a report there would spoil the {kind}; name another folder"
+            )));
+        }
+    }
+    Ok(())
 }
 
-/// Refuses an output folder that holds something else, before hours of work rather than after: the
-/// libraries refuse it too, but only when they write.
+/// Refuses an output folder that holds something else, or to which no folder can be renamed.
 pub(crate) fn check_snapshot_output(dir: &Path) -> anyhow::Result<()> {
     check_output(dir, SNAPSHOT_MARKER, "Snapshot")
 }
@@ -59,16 +61,11 @@ pub(crate) fn check_bundle_output(dir: &Path) -> anyhow::Result<()> {
 
 fn check_output(dir: &Path, marker: &str, kind: &str) -> anyhow::Result<()> {
     let shown = dir.display();
-    let refuse = |why: String| bad_input(format!("--output {shown}: {why}; name another folder"));
-    if dir.file_name().is_none() {
-        return Err(refuse(format!("is no name that a {kind} can be renamed to")));
-    }
-    match std::fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(refuse(error.to_string())),
-        Ok(empty) if empty || dir.join(marker).is_file() => Ok(()),
-        Ok(_) => Err(refuse(format!("holds files and no {marker}, so it is no {kind} and is not replaced"))),
-    }
+    StagedDir::check(dir, marker).map_err(|error| match error {
+        StoreError::Corrupt { reason, .. } => bad_input(format!("--output {shown}: no place for a {kind}: {reason}")),
+        // The machine's own failure keeps its cause, and with it its exit code.
+        other => anyhow::Error::new(other).context(format!("--output {shown}")),
+    })
 }
 
 fn require(dir: &Path, file: &str, kind: &str, verb: &str) -> anyhow::Result<()> {

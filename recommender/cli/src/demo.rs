@@ -4,13 +4,13 @@
 //! and the user state of the last demo is removed.
 
 use crate::arguments::DemoArgs;
-use crate::artefacts::{check_bundle_output, open_bundle, open_snapshot, write_whole};
+use crate::artefacts::{check_bundle_output, open_bundle, open_snapshot};
 use crate::failure::{Interrupted, bad_input};
 use crate::interrupt::Interrupt;
 use crate::output::say;
 use crate::{build, comparison, sample, serve, train};
 use anyhow::Context as _;
-use feature_store::{AttributeValues, UserStateStore};
+use feature_store::{AttributeValues, UserStateStore, write_whole};
 use fmrlrec::{Bundle, Device, TrainConfig, TrainError};
 use service::ServiceConfig;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,14 @@
 //! `evaluate`: Bundle + Snapshot -> report.json and a table, ranking every item for every user.
 
 use crate::arguments::{EvaluateArgs, SplitName};
-use crate::artefacts::{open_bundle, open_snapshot, write_report};
+use crate::artefacts::{check_report_output, open_bundle, open_snapshot, write_report};
 use crate::output::say;
 use crate::progress::Progress;
 use fmrlrec::{Part, Split};
 
 /// Evaluates, writes the report, then prints the table.
 pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
+    check_report_output(&args.output)?;
     let bundle = open_bundle(&args.bundle)?;
     let snapshot = open_snapshot(&args.snapshot)?;
     let split = match args.split {

@@ -15,7 +15,7 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     {
         return Err(bad_input(format!("{} is not there; name the folder of a user state store", path.display())));
     }
-    let store = crate::state::open(&place, args.max_history)?;
+    let store = crate::state::open_to_read(&place, args.max_history)?;
     if store.shared() && store.users()? == 0 {
         return Err(bad_input(format!("{place} holds no users; correct its name")));
     }

@@ -1,23 +1,45 @@
 //! `ingest`: a file of events -> user state store. The whole file is checked before the first event
-//! is applied, so a bad line leaves the store as it was. With a config the events come from a stream:
-//! see `ingest_stream.rs`.
+//! is applied, so a bad line leaves the store as it was. Events are applied with their places in the file, which its
+//! checksum names: a second run of the same file changes nothing, and one after a failure goes on where that
+//! stopped. With a config the events come from a stream: see `ingest_stream.rs`.
 
-use crate::arguments::IngestArgs;
+use crate::arguments::{FormatName, IngestArgs};
 use crate::failure::bad_input;
 use crate::output::{say, thousands};
 use crate::progress::Progress;
-use feature_store::{BatchOutcome, StateLocation, StreamEvent, UserStateStore};
+use feature_store::{BatchOutcome, SourceRecord, StateLocation, StreamEvent, UserStateStore, sha256_file};
 use pipeline::stream::{Decoder, decoder};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 /// Longest line accepted, in bytes: an item's text may have 16 KiB, escaped more.
 const MAX_LINE_BYTES: u64 = 128 * 1024;
-/// Events in one durable transaction: bounds memory, and one sync serves many events.
+/// Events in one durable transaction: bounds memory, and one sync serves many events. The store itself cuts
+/// it into smaller ones on a server, which does nothing else meanwhile.
 const BATCH_EVENTS: usize = 4096;
-/// The same on a server, which does nothing else meanwhile.
-const SHARED_BATCH_EVENTS: usize = 512;
+/// A file has one partition; an event's offset is the number of its line.
+const PARTITION: u32 = 0;
+
+/// A file of events as it is read, twice.
+struct EventFile<'a> {
+    path: &'a Path,
+    decoder: Box<dyn Decoder>,
+    /// How much is read: what another program adds meanwhile has no part in the checksum.
+    bytes: u64,
+    /// When it is taken, in milliseconds since the Unix epoch.
+    taken_ms: i64,
+}
+
+/// A line that is not blank.
+struct Line {
+    /// How many there were with it.
+    count: u64,
+    /// Its number, from 1 and with the blank ones.
+    number: u64,
+    events: Vec<StreamEvent>,
+}
 
 /// Checks every line, then applies the events unless only a check was asked for.
 pub(crate) fn run(args: &IngestArgs) -> anyhow::Result<()> {
@@ -36,9 +58,12 @@ pub(crate) fn run(args: &IngestArgs) -> anyhow::Result<()> {
 fn run_file(args: &IngestArgs, path: &Path, place: &StateLocation) -> anyhow::Result<()> {
     let mut progress = Progress::new();
     let shown = path.display();
-    let decoder = decoder(args.format.into());
-    let lines = for_each_line(path, &*decoder, |number, _| {
-        tick(&mut progress, "check events", number);
+    // A check alone reads once, so that it takes what cannot be read again, such as a pipe.
+    let (bytes, sha256) = if args.validate { (u64::MAX, String::new()) } else { sha256_file(path)? };
+    let taken_ms = service::system_clock()();
+    let file = EventFile { path, decoder: decoder(args.format.into()), bytes, taken_ms };
+    let lines = file.for_each_line(|line| {
+        tick(&mut progress, "check events", line.count);
         Ok(())
     })?;
     progress.update("check events", lines, lines);
@@ -46,83 +71,103 @@ fn run_file(args: &IngestArgs, path: &Path, place: &StateLocation) -> anyhow::Re
     if args.validate {
         return say(&format!("{shown}: {} events, every line is valid; nothing was written", thousands(lines)));
     }
-    let store = crate::state::open(place, args.max_history)?;
-    let done = apply(path, &*decoder, &store, &mut progress)?;
+    let store = match args.max_history {
+        Some(max_history) => crate::state::open(place, max_history)?,
+        None => crate::state::open_as_kept(place)?,
+    };
+    // Another format reads other events from the same lines.
+    let source = match args.format {
+        FormatName::Native => format!("file:{sha256}"),
+        other => format!("file:{sha256}:{other:?}"),
+    };
+    let done = apply(&file, &source, &store, &mut progress)?;
     say(&format!(
-        "{shown}: {} events applied, {} dropped as already there; {place} holds {} users",
+        "{shown}: {} events applied, {} dropped as already there, {} lines applied by an earlier run; {place} holds {} \
+         users",
         thousands(done.applied as u64),
         thousands(done.duplicates as u64),
+        thousands(done.replayed as u64),
         thousands(store.users()?),
     ))
 }
 
+/// Applies the lines that no earlier run has applied. `applied` of what it gives counts events of every kind.
 fn apply(
-    path: &Path,
-    decoder: &dyn Decoder,
+    file: &EventFile<'_>,
+    source: &str,
     store: &UserStateStore,
     progress: &mut Progress,
 ) -> anyhow::Result<BatchOutcome> {
-    let most = if store.shared() { SHARED_BATCH_EVENTS } else { BATCH_EVENTS };
     let mut total = BatchOutcome::default();
-    let mut batch: Vec<StreamEvent> = Vec::with_capacity(BATCH_EVENTS);
-    let mut flush = |batch: &mut Vec<StreamEvent>| -> anyhow::Result<()> {
-        let done = store.record(batch)?;
+    // A server that loses what it was given a moment ago is noticed, rather than a gap left.
+    let mut known = BTreeMap::new();
+    let (mut batch, mut held) = (Vec::new(), 0_usize);
+    let mut flush = |batch: &mut Vec<SourceRecord>| -> anyhow::Result<()> {
+        let done = store.apply_after(source, batch, &known)?;
+        known.extend(batch.last().map(|last| (PARTITION, last.offset)));
         total.applied += done.applied + done.users_deleted + done.items_changed;
         total.duplicates += done.duplicates;
+        total.replayed += done.replayed;
         batch.clear();
         Ok(())
     };
-    for_each_line(path, decoder, |number, events| {
-        batch.extend(events);
-        tick(progress, "apply events", number);
-        if batch.len() >= most { flush(&mut batch) } else { Ok(()) }
+    file.for_each_line(|line| {
+        // A line may have several events, or none, which moves the position only.
+        held += line.events.len().max(1);
+        batch.push(SourceRecord { partition: PARTITION, offset: line.number, events: line.events });
+        tick(progress, "apply events", line.count);
+        if held < BATCH_EVENTS {
+            return Ok(());
+        }
+        held = 0;
+        flush(&mut batch)
     })?;
     flush(&mut batch)?;
     progress.finish();
     Ok(total)
 }
 
-/// Calls `each` with every line's place among those that are not blank, and its events. Returns how
-/// many such lines there were.
-fn for_each_line(
-    path: &Path,
-    decoder: &dyn Decoder,
-    mut each: impl FnMut(u64, Vec<StreamEvent>) -> anyhow::Result<()>,
-) -> anyhow::Result<u64> {
-    let shown = path.display();
-    let refuse = |error: std::io::Error| bad_input(format!("events file {shown}: {error}"));
-    let mut reader = BufReader::new(File::open(path).map_err(refuse)?);
-    let mut line = Vec::new();
-    let (mut number, mut events) = (0_u64, 0_u64);
-    loop {
-        line.clear();
-        let read = (&mut reader).take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut line).map_err(refuse)?;
-        if read == 0 {
-            break;
+impl EventFile<'_> {
+    /// Calls `each` with every line that is not blank. Returns how many there were.
+    fn for_each_line(&self, mut each: impl FnMut(Line) -> anyhow::Result<()>) -> anyhow::Result<u64> {
+        let shown = self.path.display();
+        let refuse = |error: std::io::Error| bad_input(format!("events file {shown}: {error}"));
+        let mut reader = BufReader::new(File::open(self.path).map_err(refuse)?.take(self.bytes));
+        let mut line = Vec::new();
+        let (mut number, mut count) = (0_u64, 0_u64);
+        loop {
+            line.clear();
+            let read = (&mut reader).take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut line).map_err(refuse)?;
+            if read == 0 {
+                break;
+            }
+            number += 1;
+            if line.len() as u64 > MAX_LINE_BYTES {
+                return Err(bad_input(format!(
+                    "{shown} line {number} is longer than {MAX_LINE_BYTES} bytes; give one event a line"
+                )));
+            }
+            if line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            let events = parse(&*self.decoder, &line, self.taken_ms)
+                .map_err(|reason| bad_input(format!("{shown} line {number}: {reason}")))?;
+            count += 1;
+            each(Line { count, number, events })?;
         }
-        number += 1;
-        if line.len() as u64 > MAX_LINE_BYTES {
-            return Err(bad_input(format!(
-                "{shown} line {number} is longer than {MAX_LINE_BYTES} bytes; give one event a line"
-            )));
+        if count == 0 {
+            return Err(bad_input(format!("{shown} holds no event; give one JSON object a line")));
         }
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        let found = parse(decoder, &line).map_err(|reason| bad_input(format!("{shown} line {number}: {reason}")))?;
-        events += 1;
-        each(events, found)?;
+        Ok(count)
     }
-    if events == 0 {
-        return Err(bad_input(format!("{shown} holds no event; give one JSON object a line")));
-    }
-    Ok(events)
 }
 
 /// The events of one line, or the reason why not with the field's name.
-fn parse(decoder: &dyn Decoder, line: &[u8]) -> Result<Vec<StreamEvent>, String> {
+fn parse(decoder: &dyn Decoder, line: &[u8], taken_ms: i64) -> Result<Vec<StreamEvent>, String> {
     // JSON counts lines inside what it was given, which is always 1 here.
-    decoder.decode(line).map_err(|reject| reject.to_string().replace("line 1 column", "column"))
+    let events = decoder.decode(line).map_err(|reject| reject.to_string().replace("line 1 column", "column"))?;
+    events.iter().try_for_each(|event| event.check_ahead(taken_ms)).map_err(|error| error.to_string())?;
+    Ok(events)
 }
 
 /// A bar moves every thousand events: drawing costs more than parsing.
@@ -139,9 +184,9 @@ mod tests {
 
     #[test]
     fn a_bad_line_names_the_field() {
-        let native = decoder(Format::Native);
+        let (native, taken_ms) = (decoder(Format::Native), 1_000);
         let check = |line: &str, part: &str| {
-            let reason = parse(&*native, line.as_bytes()).unwrap_err();
+            let reason = parse(&*native, line.as_bytes(), taken_ms).unwrap_err();
             assert!(reason.contains(part), "{reason:?} lacks {part:?}");
             assert!(!reason.contains("line"), "{reason:?}");
         };
@@ -152,6 +197,13 @@ mod tests {
         check(r#"{"user_id":"","item_id":"1","timestamp_ms":5}"#, "user_id");
         check(r#"{"user_id":"u""#, "column 14");
         check("[1]", "column");
-        parse(&*native, br#"{"user_id":"u","item_id":"1","timestamp_ms":5}"#).unwrap();
+        // A day ahead of the clock is the last moment that is taken.
+        check(r#"{"user_id":"u","item_id":"1","timestamp_ms":86401001}"#, "set the producer's clock");
+        for good in [
+            r#"{"user_id":"u","item_id":"1","timestamp_ms":5}"#,
+            r#"{"user_id":"u","item_id":"1","timestamp_ms":86401000}"#,
+        ] {
+            parse(&*native, good.as_bytes(), taken_ms).unwrap();
+        }
     }
 }

@@ -14,7 +14,7 @@ use pipeline::stream::{
 };
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How often a running `ingest` tells how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -40,16 +40,17 @@ pub(crate) fn run(path: &Path, args: &IngestArgs) -> anyhow::Result<()> {
         let address = crate::metrics_port::start(bind, Arc::clone(&metrics))?;
         note(&format!("numbers for Prometheus at http://{address}/metrics"));
     }
-    let told = std::cell::Cell::new(Instant::now());
+    let (told, clock_ms) = (std::cell::Cell::new(Instant::now()), service::system_clock());
     let stop = || {
         if told.get().elapsed() >= TELL_EVERY {
             told.set(Instant::now());
-            note(&summary(&metrics.stats()));
+            note(&summary(&metrics.stats(), clock_ms()));
         }
         interrupt.requested()
     };
     consume(&config, &store, &metrics, args.until_end, &stop)?;
-    say(&format!("{}; {} holds {} users", summary(&metrics.stats()), config.state.path, store.users()?))?;
+    let said = summary(&metrics.stats(), clock_ms());
+    say(&format!("{said}; {} holds {} users", config.state.path, store.users()?))?;
     if interrupt.requested() && args.until_end {
         return Err(Interrupted("stopped before the end; start again to go on from here".to_owned()).into());
     }
@@ -79,7 +80,7 @@ pub(crate) fn consume(
     until_end: bool,
     stop: &dyn Fn() -> bool,
 ) -> anyhow::Result<()> {
-    let clock_ms: Arc<dyn Fn() -> i64 + Send + Sync> = Arc::new(now_ms);
+    let clock_ms = service::system_clock();
     let open = if until_end { open_source_to_end } else { open_source };
     let mut letters = dead_letter_sink(config, &clock_ms)?;
     let consumer =
@@ -106,7 +107,7 @@ pub(crate) fn consume(
 }
 
 fn run_redrive(config: &StreamConfig, store: &UserStateStore) -> anyhow::Result<()> {
-    let clock_ms: Arc<dyn Fn() -> i64 + Send + Sync> = Arc::new(now_ms);
+    let clock_ms = service::system_clock();
     let mut letters = dead_letter_source(config, store, &clock_ms)?;
     let mut back = event_sink(config, &clock_ms)?;
     let mut again = dead_letter_sink(config, &clock_ms)?;
@@ -120,7 +121,8 @@ fn run_redrive(config: &StreamConfig, store: &UserStateStore) -> anyhow::Result<
 
 /// A dry run keeps its positions in a store that is thrown away: nothing of the real one is read.
 fn run_validate(config: &StreamConfig, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let dir = std::env::temp_dir().join(format!("recommender-validate-{}-{}", std::process::id(), now_ms()));
+    let clock_ms = service::system_clock();
+    let dir = std::env::temp_dir().join(format!("recommender-validate-{}-{}", std::process::id(), clock_ms()));
     let done = {
         let store = UserStateStore::open(&dir, 1)?;
         let mut config = config.clone();
@@ -128,7 +130,6 @@ fn run_validate(config: &StreamConfig, interrupt: &Interrupt) -> anyhow::Result<
             // Another group, so that the real one keeps its partitions.
             kafka.group = format!("{}.validate.{}", kafka.group, std::process::id());
         }
-        let clock_ms: Arc<dyn Fn() -> i64 + Send + Sync> = Arc::new(now_ms);
         open_source_to_end(&config, &store, &clock_ms)
             .and_then(|mut source| validate(&mut *source, &*decoder(config.format), &|| interrupt.requested()))
     };
@@ -159,7 +160,7 @@ fn tell_findings(found: &Findings) -> anyhow::Result<()> {
     ))
 }
 
-fn summary(stats: &StreamStats) -> String {
+fn summary(stats: &StreamStats, now_ms: i64) -> String {
     let lag: u64 = stats.lag.values().sum();
     format!(
         "{} events applied, {} dropped as already there, {} replayed, {} refused to the dead letters; lag {}, {} \
@@ -170,13 +171,7 @@ fn summary(stats: &StreamStats) -> String {
         thousands(stats.invalid),
         thousands(lag),
         stats.rebalances,
-        stats.checkpoint_age_ms(now_ms()) as f64 / 1e3,
+        stats.checkpoint_age_ms(now_ms) as f64 / 1e3,
         stats.freshness_ms.map_or("not yet".to_owned(), |freshness_ms| format!("{freshness_ms} ms")),
     )
-}
-
-/// Milliseconds since the Unix epoch; a clock before 1970 reads as 0.
-pub(crate) fn now_ms() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }

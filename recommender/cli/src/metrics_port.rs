@@ -35,6 +35,6 @@ async fn serve(listener: TcpListener, metrics: Arc<StreamMetrics>) -> std::io::R
 }
 
 async fn expose(metrics: web::Data<StreamMetrics>) -> HttpResponse {
-    let text = metrics.stats().exposition(crate::ingest_stream::now_ms());
+    let text = metrics.stats().exposition(service::system_clock()());
     HttpResponse::Ok().content_type(ContentType::plaintext()).body(text)
 }

@@ -1,10 +1,10 @@
 //! `serve --stream`: the stream as the service sees it. Events of requests go into the topic or log, a
 //! consumer on a thread of its own applies them to the service's store, and its numbers are told.
 
-use crate::ingest_stream::{consume, now_ms};
+use crate::ingest_stream::consume;
 use feature_store::{Event, StreamEvent, UserStateStore};
 use pipeline::stream::{Format, Place, ProduceError, Producer, StreamConfig, StreamMetrics, outgoing};
-use service::{Awaited, EventPlace, EventStream, PutError, StreamStatus};
+use service::{Awaited, Clock, EventPlace, EventStream, PutError, StreamStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -27,6 +27,7 @@ struct Streamed {
     format: Format,
     metrics: Arc<StreamMetrics>,
     applied_wait: Duration,
+    clock_ms: Clock,
 }
 
 impl RunningStream {
@@ -36,7 +37,7 @@ impl RunningStream {
     /// The stream cannot be written to: another process writes to the log, or a property is wrong. A
     /// broker that does not answer is waited for.
     pub(crate) fn start(config: StreamConfig, store: UserStateStore) -> anyhow::Result<RunningStream> {
-        let clock_ms: Arc<dyn Fn() -> i64 + Send + Sync> = Arc::new(now_ms);
+        let clock_ms = service::system_clock();
         let native = config.format == Format::Native;
         // First, since it begins a log that the consumer then reads.
         let producer = native.then(|| Producer::start(&config, &clock_ms)).transpose()?;
@@ -46,6 +47,7 @@ impl RunningStream {
             format: config.format,
             metrics: Arc::clone(&metrics),
             applied_wait: config.produce.applied_wait(),
+            clock_ms,
         });
         let stop = Arc::new(AtomicBool::new(false));
         if let Some(kafka) = config.kafka.as_ref().filter(|_| store.shared()) {
@@ -139,7 +141,7 @@ impl EventStream for Streamed {
             error: stats.ended.clone(),
             connected: stats.connected,
             lag: stats.lag.values().sum(),
-            checkpoint_age_s: stats.checkpoint_age_ms(now_ms()) as f64 / 1e3,
+            checkpoint_age_s: stats.checkpoint_age_ms((self.clock_ms)()) as f64 / 1e3,
             freshness_s: stats.freshness_ms.map(|freshness_ms| freshness_ms as f64 / 1e3),
             invalid: stats.invalid,
             rebalances: stats.rebalances,
@@ -148,6 +150,6 @@ impl EventStream for Streamed {
     }
 
     fn exposition(&self) -> String {
-        self.metrics.stats().exposition(now_ms())
+        self.metrics.stats().exposition((self.clock_ms)())
     }
 }

@@ -13,7 +13,6 @@
 
 use burn::module::AutodiffModule;
 use burn::tensor::{Tensor, TensorData};
-use fmrlrec::model::dropout::Dropout;
 use fmrlrec::model::{FmrlRec, gather};
 use fmrlrec::ops::{Objective, host_values};
 use fmrlrec::{
@@ -135,8 +134,9 @@ fn evaluated_a_second(model: &FmrlRec<Cpu>, features: Tensor<Cpu, 2>, dims: &[us
     let mut users: Vec<f32> = Vec::new();
     for histories in histories.chunks(64) {
         let (batch, last) = pack_histories(histories.iter().map(Vec::as_slice), 50);
-        let x = model.forward(gather(table.clone(), &batch.tokens), &batch.keep, &mut Dropout::off());
-        users.extend(host_values::<f32, _, 2>(gather(x, &last)));
+        let whole = model.block_dims(model.blocks.len());
+        let (x, _) = model.forward_cut_at(gather(table.clone(), &batch.tokens), &batch.keep, &whole, &last);
+        users.extend(host_values::<f32, _, 2>(x));
     }
     let targets: Vec<u32> = histories.iter().map(|history| history[0]).collect();
     std::hint::black_box(ranks_at_dims(&users, &values, &targets, dims));

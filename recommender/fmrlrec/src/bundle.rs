@@ -25,7 +25,6 @@ use crate::checkpoint::{read_params, write_params};
 use crate::data::pack_histories;
 use crate::learner::Exit;
 use crate::model::FmrlRec;
-use crate::model::dropout::Dropout;
 use crate::ops::host_values;
 use crate::params::{load_params, named_params};
 use crate::{BundleError, Cpu, EpochLine, Report, TrainConfig, model_card};
@@ -280,8 +279,8 @@ impl Bundle {
         let model = self.model_at(dim)?;
         let (batch, last) = pack_histories(std::iter::once(history), self.max_history());
         let x = columns(&self.rows(&batch.tokens)?, dim);
-        let y = model.forward(x, &batch.keep, &mut Dropout::off());
-        Ok(host_values(y.narrow(0, last[0] as usize, 1)))
+        let (y, _) = model.forward_cut_at(x, &batch.keep, &model.block_dims(self.blocks()), &last);
+        Ok(host_values(y))
     }
 
     /// The model cut to a trained dim.

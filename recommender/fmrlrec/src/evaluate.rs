@@ -147,8 +147,9 @@ impl Evaluation<'_> {
             let mut x: Vec<f32> = Vec::with_capacity(round.len() * width);
             for chunk in round.chunks(USERS_A_CHUNK) {
                 let (batch, last) = pack_histories(chunk.iter().map(|(history, _)| *history), self.max_history);
-                let y = self.model.forward_cut(gather(table.clone(), &batch.tokens), &batch.keep, block_dims);
-                x.extend(host_values::<f32, _, 2>(gather(y, &last).narrow(1, 0, width)));
+                let tokens = gather(table.clone(), &batch.tokens);
+                let (y, _) = self.model.forward_cut_at(tokens, &batch.keep, block_dims, &last);
+                x.extend(host_values::<f32, _, 2>(y.narrow(1, 0, width)));
             }
             let targets: Vec<u32> = round.iter().map(|(_, target)| *target).collect();
             let found = ranks_at_dims(&x, ranked, &targets, dims);

@@ -68,15 +68,14 @@ impl Bundle {
         // The state starts with the first token and is kept from then on.
         let mut keep = vec![1.0; read.len()];
         keep[0] = 0.0;
-        let last = read.len() - 1;
-        let (y, states) = model.forward_cut_with_states(columns(read, dim), &keep, cut.block_dims());
-        let newest = |all: Complex<Cpu>| Complex { re: all.re.narrow(0, last, 1), im: all.im.narrow(0, last, 1) };
-        let mut hidden = pack(states.into_iter().map(newest));
+        let last = [read.len() as u32 - 1];
+        let (y, states) = model.forward_cut_at(columns(read, dim), &keep, cut.block_dims(), &last);
+        let mut hidden = pack(states.into_iter());
         if history.is_empty() {
             // The state never passes from the start token to the first item.
             hidden.fill(0.0);
         }
-        Ok(UserState { vector: host_values(y.narrow(0, last, 1)), hidden, cut: cut.clone() })
+        Ok(UserState { vector: host_values(y), hidden, cut: cut.clone() })
     }
 
     /// The state after one item more: one step of the model, whatever came before. `state` is of this

@@ -116,7 +116,7 @@ impl View {
     /// # Errors
     /// The Bundle's failure.
     pub(crate) fn fold(&self, history: &[u32], dim: usize, cut: &Cut) -> Result<UserState, Problem> {
-        let rows: Vec<Cow<'_, [f32]>> = history.iter().map(|&id| self.row(id)).collect::<Result<_, _>>()?;
+        let rows: Vec<Cow<'_, [f32]>> = history.iter().map(|&id| self.row(id, dim)).collect::<Result<_, _>>()?;
         let rows: Vec<&[f32]> = rows.iter().map(|row| &**row).collect();
         Ok(self.bundle.fold_of(&rows, dim, cut)?)
     }
@@ -126,14 +126,14 @@ impl View {
     /// # Errors
     /// The Bundle's failure.
     pub(crate) fn advance(&self, state: &UserState, id: u32) -> Result<UserState, Problem> {
-        Ok(self.bundle.advance_by(state, &self.row(id)?)?)
+        Ok(self.bundle.advance_by(state, &self.row(id, state.dim())?)?)
     }
 
-    /// An item's vector at the largest dim.
-    fn row(&self, id: u32) -> Result<Cow<'_, [f32]>, Problem> {
-        match (self.added.item(id), self.dims().last()) {
-            (None, Some(&largest)) => Ok(Cow::Owned(self.own_table().vector(id, largest)?)),
-            (item, _) => Ok(Cow::Borrowed(item.map_or(&[], |item| item.vector()))),
+    /// An item's vector, at least at `dim`.
+    fn row(&self, id: u32, dim: usize) -> Result<Cow<'_, [f32]>, Problem> {
+        match self.added.item(id) {
+            None => Ok(Cow::Owned(self.own_table().vector(id, dim)?)),
+            Some(item) => Ok(Cow::Borrowed(item.vector())),
         }
     }
 }

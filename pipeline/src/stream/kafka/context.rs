@@ -2,9 +2,10 @@
 //! polls, so nothing else of this consumer runs meanwhile.
 
 use super::{passes, refusal};
-use crate::stream::StreamError;
+use crate::stream::begun::{Begun, begin};
 use crate::stream::config::Start;
-use feature_store::{SourceRecord, UserStateStore};
+use crate::stream::{Clock, StreamError};
+use feature_store::UserStateStore;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -12,7 +13,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Longest wait for the broker's answer while partitions are taken over.
@@ -24,7 +25,7 @@ pub(super) struct Places {
     pub(super) store: UserStateStore,
     pub(super) source: String,
     pub(super) start: Start,
-    pub(super) clock_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
+    pub(super) clock_ms: Clock,
 }
 
 /// What a consumer and its callbacks share.
@@ -76,24 +77,47 @@ impl Context {
         consumer: &BaseConsumer<Context>,
         partitions: &mut TopicPartitionList,
     ) -> Result<BTreeMap<u32, Span>, StreamError> {
-        let stored = self.places.store.positions(&self.places.source)?;
         let names: Vec<(String, i32)> =
             partitions.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
         let mut spans = BTreeMap::new();
-        for (topic, partition) in names {
+        let Some((topic, _)) = names.first() else { return Ok(spans) };
+        let begun = self.begun(consumer, topic, names.iter().map(|(_, partition)| *partition).collect())?;
+        for (topic, partition) in &names {
             let shown = |error: KafkaError| refusal(format!("topic {topic:?} partition {partition}"), &error);
-            let (low, high) = consumer.fetch_watermarks(&topic, partition, ANSWER).map_err(shown)?;
-            let (applied, next) = match stored.get(&(partition as u32)) {
-                Some(position) => (Some(*position), continue_at(&topic, partition, *position, low, high)?),
-                None => {
-                    let next = self.start_at(consumer, &topic, partition, low, high).map_err(shown)?;
-                    (self.remember_start(partition as u32, next)?, next)
-                }
+            let (low, high) = consumer.fetch_watermarks(topic, *partition, ANSWER).map_err(shown)?;
+            let number = *partition as u32;
+            let next = match begun.next(number) {
+                Some(next) => continue_at(topic, *partition, next, low, high)?,
+                // The oldest is asked for, or the source began before there was such a partition: all of it is new.
+                None => low,
             };
-            partitions.set_partition_offset(&topic, partition, Offset::Offset(next)).map_err(shown)?;
-            spans.insert(partition as u32, Span { applied, next: next as u64, end: high as u64 });
+            partitions.set_partition_offset(topic, *partition, Offset::Offset(next)).map_err(shown)?;
+            spans.insert(number, Span { applied: begun.applied(number), next: next as u64, end: high as u64 });
         }
         Ok(spans)
+    }
+
+    /// What the store says of the source. One that begins now, and not with the oldest messages, begins with all
+    /// partitions of its topic at once, those of other members of the group too (`ours` are among them): later a
+    /// partition of which the store says nothing is one that was made later.
+    fn begun(&self, consumer: &BaseConsumer<Context>, topic: &str, ours: BTreeSet<i32>) -> Result<Begun, StreamError> {
+        let Places { store, source, start, .. } = &self.places;
+        let begun = Begun::read(store, source)?;
+        if begun.any() || *start == Start::Earliest {
+            return Ok(begun);
+        }
+        let shown = |error: KafkaError| refusal(format!("topic {topic:?}"), &error);
+        let known = consumer.fetch_metadata(Some(topic), ANSWER).map_err(shown)?;
+        let found = known.topics().iter().filter(|found| found.name() == topic && found.error().is_none());
+        let all: BTreeSet<i32> =
+            found.flat_map(|topic| topic.partitions()).map(|partition| partition.id()).chain(ours).collect();
+        let mut starts = BTreeMap::new();
+        for partition in all {
+            let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER).map_err(shown)?;
+            let next = self.start_at(consumer, topic, partition, low, high).map_err(shown)?;
+            starts.insert(partition as u32, next as u64);
+        }
+        begin(store, source, &starts)
     }
 
     /// Where a source starts of which nothing was applied.
@@ -121,23 +145,14 @@ impl Context {
             _ => Ok(high),
         }
     }
-
-    /// Stores a start that is not the oldest message, so that a crash before the first write does
-    /// not move it. Gives the position that is stored.
-    fn remember_start(&self, partition: u32, next: i64) -> Result<Option<u64>, StreamError> {
-        let Some(before) = u64::try_from(next).ok().and_then(|next| next.checked_sub(1)) else { return Ok(None) };
-        let mark = SourceRecord { partition, offset: before, events: Vec::new() };
-        self.places.store.apply(&self.places.source, &[mark])?;
-        Ok(Some(before))
-    }
 }
 
-/// The offset after the stored one, if the topic still is the one it was.
-fn continue_at(topic: &str, partition: i32, position: u64, low: i64, high: i64) -> Result<i64, StreamError> {
-    let next = i64::try_from(position).unwrap_or(i64::MAX).saturating_add(1);
+/// The offset with which a partition goes on, if the topic still is the one it was.
+fn continue_at(topic: &str, partition: i32, next: u64, low: i64, high: i64) -> Result<i64, StreamError> {
+    let next = i64::try_from(next).unwrap_or(i64::MAX);
     if next > high {
         let reason = format!(
-            "ends at offset {high}, and offset {position} of it was applied: it was made anew; give kafka.source \
+            "ends at offset {high}, and reading goes on at offset {next}: it was made anew; give kafka.source \
              another name"
         );
         return Err(StreamError::kafka(format!("topic {topic:?} partition {partition}"), reason));

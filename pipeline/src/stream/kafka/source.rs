@@ -5,16 +5,15 @@
 
 use super::context::{Context, Places};
 use super::{client, passes, refusal};
-use crate::stream::StreamError;
 use crate::stream::config::{KafkaConfig, Start};
-use crate::stream::message::{Message, Source};
+use crate::stream::message::{MAX_BATCH_BYTES, Message, Source};
+use crate::stream::{Clock, StreamError};
 use feature_store::UserStateStore;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest wait for the broker's answer of a source whose run has an end.
@@ -31,9 +30,6 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 const EVENTS: usize = 64;
 /// How often the library counts how much is left to read.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
-
-/// Milliseconds since the Unix epoch.
-type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// A consumer of one topic.
 pub struct KafkaSource {
@@ -326,14 +322,20 @@ impl Source for KafkaSource {
         self.look_at_silence()?;
         self.look_at_partitions();
         let until = Instant::now() + wait;
-        let mut got = 0;
-        while got < most {
+        let (mut got, mut bytes) = (0, 0);
+        while got < most && bytes < MAX_BATCH_BYTES {
             // Only the first message is waited for; the rest is what lies ready.
             let left = if got == 0 { until.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
             let polled = self.consumer.poll(left).map(|polled| polled.map(|message| own(&message)));
             self.after_poll(batch)?;
             match polled {
-                Some(Ok(message)) => got += usize::from(self.take(message, batch)),
+                Some(Ok(message)) => {
+                    let size = message.bytes();
+                    if self.take(message, batch) {
+                        got += 1;
+                        bytes += size;
+                    }
+                }
                 Some(Err(error)) => self.failed_poll(error)?,
                 None if got > 0 || Instant::now() >= until => break,
                 None => (),
@@ -365,6 +367,11 @@ impl Source for KafkaSource {
     fn idle(&self) -> bool {
         let shared = self.consumer.context().shared();
         shared.rebalances > 0 && shared.assigned.keys().all(|partition| self.ended.contains(partition))
+    }
+
+    fn ends(&self) -> BTreeMap<u32, u64> {
+        let shared = self.consumer.context().shared();
+        shared.assigned.iter().map(|(partition, span)| (*partition, span.end)).collect()
     }
 
     fn lag(&self) -> BTreeMap<u32, u64> {

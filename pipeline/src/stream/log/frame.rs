@@ -39,6 +39,14 @@ impl Seal {
     }
 }
 
+/// Whether a message is short enough for a log.
+pub(in crate::stream) fn takes(message: &Outgoing) -> bool {
+    let headers = message.headers.iter().map(|(name, value)| 8 + name.len() + value.len());
+    // Its lengths take 4 bytes each, their number 2.
+    let bytes = 4 + message.key.len() + 2 + headers.sum::<usize>() + 4 + message.payload.len();
+    bytes <= MAX_MESSAGE_BYTES && u16::try_from(message.headers.len()).is_ok()
+}
+
 /// The first messages as a frame, and how many there are in it; `None` if one of them is too long.
 pub(super) fn encode(seal: Seal, messages: &[Outgoing], taken_ms: i64) -> Option<(Vec<u8>, usize)> {
     let mut bytes = vec![0; HEAD_BYTES + 12];
@@ -186,5 +194,11 @@ mod tests {
         let (_, count) = encode(seal(), &vec![big; 9], 5).unwrap();
         assert!((1..9).contains(&count), "{count}");
         assert_eq!(encode(seal(), &[message(&vec![0; MAX_MESSAGE_BYTES])], 5), None);
+        // What `takes` says is what `encode` does, to the byte.
+        let most = MAX_MESSAGE_BYTES - (4 + 2 + 2 + 8 + "reason".len() + "because".len() + 4);
+        for (payload, expect) in [(most, true), (most + 1, false)] {
+            let message = message(&vec![0; payload]);
+            assert_eq!((takes(&message), encode(seal(), &[message], 5).is_some()), (expect, expect));
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::frame::{Found, Seal, any_frame, decode};
 use super::tail::Tail;
 use super::{MAX_FRAME_BYTES, read_id, segments};
 use crate::stream::StreamError;
-use crate::stream::message::{Message, Source};
+use crate::stream::message::{MAX_BATCH_BYTES, Message, Source};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -210,9 +210,12 @@ pub struct LogSource {
     name: String,
     /// Offset after the last message that was there at the start.
     end: u64,
-    /// Offset of the first message that it reads.
-    from: u64,
+    /// Offset of the last message that was applied when it was opened.
+    applied: Option<u64>,
+    /// Offset of the message to give out next.
     given: u64,
+    /// Offsets passed over because no message lies there.
+    lost: u64,
     tail: Tail,
     /// Offset after the last message as of the last look.
     reaches: u64,
@@ -221,18 +224,18 @@ pub struct LogSource {
 
 impl LogSource {
     /// Reads from `from` on, under a name made of the log's id: a log that was removed and begun
-    /// anew is another source. `end` is the offset after the last message there is now.
+    /// anew is another source. `applied` is the offset of the last message that the store says was applied.
     ///
     /// # Errors
-    /// The folder is no log, or is damaged.
-    pub fn open(dir: &Path, from: u64) -> Result<LogSource, StreamError> {
+    /// The folder is no log, or is damaged, or ends before `from`.
+    pub fn open(dir: &Path, from: u64, applied: Option<u64>) -> Result<LogSource, StreamError> {
         let name = source_name(dir)?;
         let end = end_of(dir)?;
         if from > end {
             return Err(StreamError::log(
                 dir,
                 format!(
-                    "ends at offset {end}, and {from} messages of it were applied; restore the log, or begin another"
+                    "ends at offset {end}, and reading goes on at offset {from}; restore the log, or begin another"
                 ),
             ));
         }
@@ -241,17 +244,28 @@ impl LogSource {
             reader: LogReader::open(dir, from)?,
             name,
             end,
-            from,
+            applied,
             given: from,
+            lost: 0,
             tail,
             reaches: end,
             looked_at: None,
         })
     }
 
-    /// Offset after the last message there was when it was opened.
-    pub fn end(&self) -> u64 {
-        self.end
+    /// Says so where messages are missing before the one at `offset`.
+    fn note_gap(&mut self, offset: u64) {
+        let missing = offset.saturating_sub(self.given);
+        if missing > 0 {
+            self.lost += missing;
+            tracing::warn!(
+                log = %self.reader.dir.display(),
+                after = self.given,
+                before = offset,
+                "the log holds no messages there: its oldest segments were removed before they were applied \
+                 (log.max_segments), or writes to it failed"
+            );
+        }
     }
 }
 
@@ -268,6 +282,11 @@ pub(crate) fn source_name(dir: &Path) -> Result<String, StreamError> {
     let id = if dir.is_dir() { read_id(dir)? } else { None };
     id.map(|id| format!("log:{id}"))
         .ok_or_else(|| StreamError::log(dir, "holds no event log; a producer or `serve` begins it"))
+}
+
+/// Offset of the oldest message; 0 of a log without any.
+pub(crate) fn oldest_of(dir: &Path) -> Result<u64, StreamError> {
+    Ok(segments(dir)?.first().map_or(0, |(first, _)| *first))
 }
 
 /// Offset after the last whole message. Reads the last segment only.
@@ -287,21 +306,23 @@ impl Source for LogSource {
     }
 
     fn began(&self) -> BTreeMap<u32, u64> {
-        self.from.checked_sub(1).map(|position| (0, position)).into_iter().collect()
+        self.applied.map(|position| (0, position)).into_iter().collect()
     }
 
     fn poll(&mut self, batch: &mut Vec<Message>, most: usize, wait: Duration) -> Result<(), StreamError> {
         let until = Instant::now() + wait;
         let full = batch.len() + most;
-        let mut found = false;
-        while batch.len() < full {
+        let mut bytes = 0;
+        while batch.len() < full && bytes < MAX_BATCH_BYTES {
             match self.reader.next_message()? {
                 Some(message) => {
+                    self.note_gap(message.offset);
                     self.given = message.offset + 1;
+                    // Not 0 of the emptiest: it says that something was found.
+                    bytes += message.bytes().max(1);
                     batch.push(message);
-                    found = true;
                 }
-                None if found => break,
+                None if bytes > 0 => break,
                 None => {
                     let left = until.saturating_duration_since(Instant::now());
                     if left.is_zero() {
@@ -325,6 +346,14 @@ impl Source for LogSource {
 
     fn at_end(&self) -> bool {
         self.given >= self.end
+    }
+
+    fn ends(&self) -> BTreeMap<u32, u64> {
+        BTreeMap::from([(0, self.end)])
+    }
+
+    fn lost(&self) -> u64 {
+        self.lost
     }
 
     fn lag(&self) -> BTreeMap<u32, u64> {

@@ -2,20 +2,19 @@
 
 use super::frame::{Found, Seal, any_frame, decode, encode};
 use super::{MAX_MESSAGE_BYTES, read_id, segment_path, segments};
-use crate::stream::StreamError;
 use crate::stream::message::{Outgoing, Place, Sink};
+use crate::stream::{Clock, StreamError};
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Sizes of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogLimits {
     /// Bytes after which a new segment is begun.
     pub segment_bytes: u64,
-    /// Segments kept; past that the oldest goes, read or not.
+    /// Segments kept, the one that is written included; past that the oldest goes, read or not. At least 2.
     pub max_segments: usize,
 }
 
@@ -24,7 +23,7 @@ pub struct LogWriter {
     dir: PathBuf,
     seal: Seal,
     limits: LogLimits,
-    clock_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
+    clock_ms: Clock,
     file: File,
     path: PathBuf,
     bytes: u64,
@@ -33,6 +32,8 @@ pub struct LogWriter {
     next: u64,
     /// A write failed half-way and could not be taken back: the end is looked for before the next one.
     broken: bool,
+    /// A segment is to be begun before the next write: offsets were used up, or beginning one failed half-way.
+    roll_first: bool,
     dropped: Option<String>,
     _lock: File,
 }
@@ -43,11 +44,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// Another process writes to it, or a segment is damaged before its end.
-    pub fn open(
-        dir: &Path,
-        limits: LogLimits,
-        clock_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
-    ) -> Result<LogWriter, StreamError> {
+    pub fn open(dir: &Path, limits: LogLimits, clock_ms: Clock) -> Result<LogWriter, StreamError> {
         std::fs::create_dir_all(dir).map_err(StreamError::io(dir))?;
         let lock_path = dir.join("lock");
         let options = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
@@ -76,6 +73,7 @@ impl LogWriter {
             first,
             next: first,
             broken: false,
+            roll_first: false,
             dropped: None,
             _lock: lock,
         };
@@ -113,6 +111,7 @@ impl LogWriter {
             self.file.set_len(at as u64).map_err(StreamError::io(&self.path))?;
             self.file.sync_all().map_err(StreamError::io(&self.path))?;
             let lost = bytes.len() - at;
+            tracing::warn!(log = %self.path.display(), bytes = lost, "dropped the end of a write that was cut short");
             self.dropped = Some(format!("{}: dropped {lost} bytes of a write that was cut short", self.path.display()));
         }
         self.bytes = at as u64;
@@ -121,18 +120,39 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Begins the segment of the next offset.
     fn roll(&mut self) -> Result<(), StreamError> {
-        self.path = segment_path(&self.dir, self.next);
-        let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&self.path);
-        self.file = file.map_err(StreamError::io(&self.path))?;
+        // Where this ends half-way, the next write does it again: nothing was written to the new file by then.
+        self.roll_first = true;
+        let path = segment_path(&self.dir, self.next);
+        let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path);
+        self.file = file.map_err(StreamError::io(&path))?;
+        self.path = path;
         self.bytes = 0;
         self.first = self.next;
+        self.broken = false;
         let mut all = segments(&self.dir)?;
-        all.truncate(all.len().saturating_sub(self.limits.max_segments.max(1)));
+        // The newest one is that which is written; a reader may be in the one before it.
+        all.truncate(all.len().saturating_sub(self.limits.max_segments.max(2)));
         for (_, path) in all {
             std::fs::remove_file(&path).map_err(StreamError::io(&path))?;
         }
-        sync_dir(&self.dir)
+        sync_dir(&self.dir)?;
+        self.roll_first = false;
+        Ok(())
+    }
+
+    /// Does what an earlier write left undone.
+    fn mend(&mut self) -> Result<(), StreamError> {
+        if self.roll_first {
+            if self.broken {
+                // A part of a write before the next segment would be damage.
+                let cut = self.file.set_len(self.bytes).and_then(|()| self.file.sync_all());
+                cut.map_err(StreamError::io(&self.path))?;
+            }
+            return self.roll();
+        }
+        if self.broken { self.recover() } else { Ok(()) }
     }
 
     fn put_frame(&mut self, frame: &[u8], count: u64) -> Result<(), StreamError> {
@@ -150,7 +170,10 @@ impl LogWriter {
             // behind them.
             self.take_back();
             self.next += count;
-            self.roll()?;
+            self.roll_first = true;
+            if let Err(error) = self.mend() {
+                tracing::warn!(%error, "the log's next segment cannot be begun yet: the next write tries again");
+            }
             return Err(failed);
         }
         self.bytes += frame.len() as u64;
@@ -167,9 +190,7 @@ impl LogWriter {
 
 impl Sink for LogWriter {
     fn put(&mut self, messages: &[Outgoing]) -> Result<Vec<Place>, StreamError> {
-        if self.broken {
-            self.recover()?;
-        }
+        self.mend()?;
         let mut places = Vec::with_capacity(messages.len());
         let taken_ms = (self.clock_ms)();
         let mut rest = messages;

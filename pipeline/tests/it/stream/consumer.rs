@@ -206,6 +206,7 @@ fn a_config_that_breaks_a_rule_is_refused_by_field() {
     check(&|config| config.log = None, "exactly one");
     check(&|config| config.start = Start::TimestampMs(-1), "start");
     check(&|config| config.log.as_mut().unwrap().segment_bytes = 0, "log.segment_bytes");
+    check(&|config| config.log.as_mut().unwrap().max_segments = 1, "log.max_segments: 1 is not in 2..");
     for file in ["stream-log.toml", "stream-kafka.toml"] {
         let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").join(file)).unwrap();
         let config: StreamConfig = toml::from_str(&text).unwrap();

@@ -117,6 +117,47 @@ fn a_start_is_what_was_asked_for() {
     assert_eq!(latest.history("u").unwrap()[0].item_id, "newer");
 }
 
+/// Two of three partitions are empty when the source begins: what comes to them before anything was applied counts.
+#[test]
+fn a_start_on_empty_partitions_is_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut config) = topic_config(dir.path()) else { return };
+    config.start = Start::Latest;
+    produce(&config, &messages(&[interaction("u", "old", 1)]));
+    let store = open(&config);
+    assert_eq!(consume(&config, &store).unwrap().messages, 0);
+    let events: Vec<StreamEvent> = (0..30).map(|n| interaction(&format!("u{n}"), "new", n + 1)).collect();
+    produce(&config, &messages(&events));
+    assert_eq!(consume(&config, &store).unwrap().messages, 30);
+}
+
+/// A message as large as its topic takes it is larger as a letter. The library's own limit does not stop it, and
+/// what the broker refuses for its size is cut; small letters that travelled with it are whole.
+#[test]
+fn a_letter_that_is_too_large_is_cut_and_holds_up_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut config) = topic_config(dir.path()) else { return };
+    let kafka = config.kafka.as_mut().unwrap();
+    kafka.properties.insert("message.max.bytes".to_owned(), "2000000".to_owned());
+    let sizes = [1_048_400, 999_880, 5];
+    for size in sizes {
+        produce(&config, &[poison(&vec![b'x'; size])]);
+    }
+    let store = open(&config);
+    assert_eq!(consume(&config, &store).unwrap().dead_letters, 3);
+    let mut letters = dead_letter_source(&config, &fresh(&config, "look"), &clock()).unwrap();
+    let (mut found, started) = (Vec::new(), Instant::now());
+    while found.len() < 3 && started.elapsed() < LIMIT {
+        letters.poll(&mut found, 10, Duration::from_millis(200)).unwrap();
+    }
+    let mut kept: Vec<(usize, bool)> = found
+        .iter()
+        .map(|letter| (letter.payload.len(), letter.headers.iter().any(|(name, _)| name == "payload_cut")))
+        .collect();
+    kept.sort_unstable();
+    assert_eq!(kept, [(5, false), (524_200, true), (999_880, false)]);
+}
+
 #[test]
 fn consumers_come_and_go_and_every_event_counts_once() {
     let dir = tempfile::tempdir().unwrap();

@@ -76,6 +76,24 @@ fn the_oldest_segments_go_and_a_reader_is_told() {
     assert!(first.offset > 300 && reader.lost_before() == Some(first.offset), "{}", first.offset);
 }
 
+/// Something was in the way of the next segment: what is written once it is gone has the offsets it should.
+#[test]
+fn a_segment_that_cannot_be_begun_is_begun_by_a_later_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = LogLimits { segment_bytes: 1, ..LIMITS };
+    let mut writer = LogWriter::open(dir.path(), limits, clock()).unwrap();
+    let sent = messages(&events(3, 3));
+    writer.put(&sent[..1]).unwrap();
+    let in_the_way = dir.path().join(format!("{:020}.log", 1));
+    std::fs::create_dir(&in_the_way).unwrap();
+    assert!(writer.put(&sent[1..2]).is_err() && writer.put(&sent[1..2]).is_err());
+    std::fs::remove_dir(&in_the_way).unwrap();
+    writer.put(&sent[1..2]).unwrap();
+    writer.put(&sent[2..]).unwrap();
+    assert_eq!((writer.next_offset(), segments(dir.path()).len()), (3, 3));
+    assert_eq!(read(dir.path(), 0).unwrap(), numbered(&sent));
+}
+
 #[test]
 fn damage_before_the_end_is_refused_by_writer_and_reader() {
     let dir = tempfile::tempdir().unwrap();

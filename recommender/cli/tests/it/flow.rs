@@ -124,7 +124,8 @@ fn what_ingest_loads_serve_answers_from() {
         .map(|(place, item)| format!("{{\"user_id\":\"bob\",\"item_id\":\"{item}\",\"timestamp_ms\":{place}}}\n"))
         .collect();
     fs::write(&events, lines).unwrap();
-    succeed(["ingest", "--events", text(&events), "--store", text(&data.state())]);
+    // As many as the service's config says: it would refuse a store that keeps more.
+    succeed(["ingest", "--events", text(&events), "--store", text(&data.state()), "--max-history", "50"]);
     let (running, url) = serve(&data.serve_config(), &bundle);
     let stored = recommend(&url, &json!({ "user_id": "bob", "k": 5 }));
     let inline = recommend(&url, &json!({ "history": ["i3", "i4", "i5"], "k": 5 }));

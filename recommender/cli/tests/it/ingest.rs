@@ -1,7 +1,7 @@
-//! `ingest`: events go in once, a bad line is named, and then nothing was applied.
+//! `ingest`: events go in once, however often the file is named; a bad line is named, and then nothing was applied.
 
 use crate::program::{refuse, succeed, text};
-use feature_store::UserStateStore;
+use feature_store::{SourceRecord, UserStateStore, sha256_file};
 use std::fs;
 use std::path::Path;
 
@@ -13,7 +13,7 @@ const GOOD: &str = r#"{"user_id":"u1","item_id":"a","timestamp_ms":1000,"event_i
 "#;
 
 fn history(store: &Path, user: &str) -> Vec<String> {
-    let store = UserStateStore::open(store, 50).unwrap();
+    let store = UserStateStore::open_to_read(&store.to_path_buf().into(), 50).unwrap();
     store.history(user).unwrap().into_iter().map(|entry| entry.item_id).collect()
 }
 
@@ -27,10 +27,30 @@ fn events_are_applied_once_and_in_order_of_time() {
     assert!(said.contains("3 events applied, 1 dropped") && said.contains("2 users"), "{said}");
     assert_eq!(history(&store, "u1"), ["c", "a"]);
     assert_eq!(history(&store, "u2"), ["b"]);
-    // Again: only the event without an id cannot be recognised.
+    // Again: also the event without an id is known, by its line.
     let said = succeed(args);
-    assert!(said.contains("1 events applied, 3 dropped"), "{said}");
+    assert!(said.contains("0 events applied, 0 dropped") && said.contains("4 lines applied by an earlier"), "{said}");
     assert_eq!(history(&store, "u1"), ["c", "a"]);
+    assert_eq!(history(&store, "u2"), ["b"]);
+    // Another file is another source: only ids tell a repeat.
+    fs::write(&events, format!("{GOOD}\n")).unwrap();
+    let said = succeed(args);
+    assert!(said.contains("1 events applied, 3 dropped") && said.contains(" 0 lines"), "{said}");
+}
+
+#[test]
+fn a_run_that_was_cut_off_goes_on_after_the_last_line_that_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (events, store) = (dir.path().join("events.jsonl"), dir.path().join("state"));
+    fs::write(&events, GOOD).unwrap();
+    let (_, sha256) = sha256_file(&events).unwrap();
+    // What such a run leaves: the position of its last batch, here of the first two lines.
+    let place = SourceRecord { partition: 0, offset: 2, events: Vec::new() };
+    UserStateStore::open(&store, 50).unwrap().apply(&format!("file:{sha256}"), &[place]).unwrap();
+    let said = succeed(["ingest", "--events", text(&events), "--store", text(&store)]);
+    assert!(said.contains("2 events applied, 0 dropped") && said.contains("2 lines applied by an earlier"), "{said}");
+    assert_eq!(history(&store, "u1"), ["c", "a"]);
+    assert!(history(&store, "u2").is_empty());
 }
 
 #[test]
@@ -43,7 +63,15 @@ fn many_events_cross_the_batch_limit_and_histories_stay_bounded() {
     fs::write(&events, lines).unwrap();
     let said = succeed(["ingest", "--events", text(&events), "--store", text(&store), "--max-history", "5"]);
     assert!(said.contains("10,000 events applied"), "{said}");
-    assert_eq!(history(&store, "u0"), ["i9968", "i9975", "i9982", "i9989", "i9996"]);
+    let newest = ["i9968", "i9975", "i9982", "i9989", "i9996"];
+    assert_eq!(history(&store, "u0"), newest);
+    // The store keeps what it was made with: a smaller number is refused, none is the store's own.
+    let args = ["ingest", "--events", text(&events), "--store", text(&store)];
+    refuse(args.into_iter().chain(["--max-history", "3"]), &["max_history: 3 ", " 5 ", text(&store), "new store"]);
+    assert_eq!(history(&store, "u0"), newest);
+    fs::write(&events, r#"{"user_id":"u0","item_id":"last","timestamp_ms":20000}"#).unwrap();
+    succeed(args);
+    assert_eq!(history(&store, "u0"), [&newest[1..], &["last"]].concat());
 }
 
 #[test]
@@ -68,6 +96,10 @@ fn a_bad_line_is_named_and_nothing_is_applied() {
     check(r#"{"user_id":"u1"}"#, &["events.jsonl line 6", "item_id"]);
     check(r#"{"user_id":"u1","item_id":"a","timestamp_ms":"now"}"#, &["line 6", "\"now\""]);
     check(r#"{"user_id":"u1","item_id":"a","timestamp_ms":-1}"#, &["line 6", "timestamp_ms", "-1"]);
+    check(
+        r#"{"user_id":"u1","item_id":"a","timestamp_ms":4000000000000}"#,
+        &["line 6", "timestamp_ms", "4000000000000", "clock"],
+    );
     check(r#"{"user_id":"","item_id":"a","timestamp_ms":1}"#, &["line 6", "user_id", "empty"]);
     check(r#"{"user_id":"u1","item_id":"a","timestamp_ms":1,"stars":5}"#, &["line 6", "stars"]);
     check(

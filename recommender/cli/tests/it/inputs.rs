@@ -3,6 +3,7 @@
 use crate::data::Data;
 use crate::program::{refuse, text};
 use std::fs;
+use std::path::Path;
 
 #[test]
 fn an_absent_config_is_named() {
@@ -77,6 +78,48 @@ fn an_output_that_holds_something_else_is_not_replaced() {
         );
     }
     assert_eq!(fs::read_to_string(mine.join("thesis.txt")).unwrap(), "years of work");
+}
+
+#[test]
+fn an_artefact_with_something_else_in_it_is_not_replaced() {
+    let data = Data::new();
+    let config = data.build_config();
+    let check = |output: &Path, parts: &[&str]| {
+        refuse(["build", "--config", text(&config), "--output", text(output)], &[&["--output"], parts].concat());
+    };
+    let snapshot = data.built("snapshot");
+    fs::write(snapshot.join("features/notes.txt"), "mine").unwrap();
+    check(&snapshot, &["snapshot", "holds features/notes.txt", "manifest.json"]);
+    assert_eq!(fs::read_to_string(snapshot.join("features/notes.txt")).unwrap(), "mine");
+    fs::remove_file(snapshot.join("features/notes.txt")).unwrap();
+    data.build_into(&snapshot);
+    // A file of that name in somebody's web application.
+    let app = data.path("app");
+    fs::create_dir(&app).unwrap();
+    fs::write(app.join("manifest.json"), r#"{"name":"app","files":{}}"#).unwrap();
+    check(&app, &["app", "manifest.json is none that this program writes"]);
+    if cfg!(target_os = "linux") {
+        // A mount point, and a place where nobody makes folders.
+        check(Path::new("/proc"), &["/proc", "is a mount point", "inside the volume"]);
+        check(Path::new("/proc/snapshot"), &["/proc/snapshot", "cannot be written", "inside the volume"]);
+    }
+}
+
+#[test]
+fn a_report_does_not_go_into_an_artefact() {
+    let data = Data::new();
+    for marker in ["bundle.json", "manifest.json"] {
+        let dir = data.path(&format!("artefact with {marker}"));
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join(marker), "{}").unwrap();
+        fs::write(dir.join("report.json"), "its own").unwrap();
+        // Before anything is opened, so before the evaluation.
+        refuse(
+            ["evaluate", "--bundle", "nowhere", "--snapshot", "nowhere", "--output", text(&dir)],
+            &["--output", marker, "name another folder"],
+        );
+        assert_eq!(fs::read_to_string(dir.join("report.json")).unwrap(), "its own");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use crate::data::Data;
 use crate::fault_table::row;
-use crate::program::{Running, command, run, succeed, text};
+use crate::program::{Running, command, refuse, run, succeed, text};
 use crate::redis_server::RedisServer;
 use feature_store::UserStateStore;
 use serde_json::{Value, json};
@@ -85,12 +85,19 @@ fn what_one_replica_is_told_the_other_answers_from() {
     // The other verbs read and write the same store.
     let url = server.url("shop");
     let (events, table) = (data.path("more.jsonl"), data.path("table.parquet"));
-    std::fs::write(&events, "{\"user_id\":\"ada\",\"item_id\":\"i6\",\"timestamp_ms\":4000000000000}\n").unwrap();
+    // Later than what was posted, by the clock that dated it.
+    let later_ms = service::system_clock()() + 60_000;
+    let line = json!({"user_id": "ada", "item_id": "i6", "timestamp_ms": later_ms});
+    std::fs::write(&events, format!("{line}\n")).unwrap();
     let said = succeed(["ingest", "--events", text(&events), "--store", &url, "--max-history", "10000"]);
     assert!(said.contains("1 events applied") && said.contains("name=shop holds 1 users"), "{said}");
     assert_eq!(other.recommend("ada")["history_len"], 4);
     let said = succeed(["export-interactions", "--store", &url, "--output", text(&table)]);
     assert!(said.contains("4 interactions of 1 users"), "{said}");
+    // One that would cut what the services keep is refused; one that does not say keeps as they do.
+    let args = ["ingest", "--events", text(&events), "--store", &url];
+    refuse(args.into_iter().chain(["--max-history", "50"]), &["max_history: 50", "10000", "name=shop"]);
+    assert!(succeed(args).contains("0 events applied"), "the same file again");
 }
 
 #[test]

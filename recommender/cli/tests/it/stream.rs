@@ -70,7 +70,7 @@ pub(crate) fn produce(config: &StreamConfig, events: &[StreamEvent]) {
 }
 
 pub(crate) fn histories(path: &Path) -> Histories {
-    let store = UserStateStore::open(path, 40).unwrap();
+    let store = UserStateStore::open_to_read(&path.to_path_buf().into(), 40).unwrap();
     let mut all = Histories::new();
     store
         .for_each_user::<StoreError>(|user, history| {

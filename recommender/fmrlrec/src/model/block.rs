@@ -2,6 +2,7 @@
 //! (paper section 3.1). Everything but the scan works on one token at a time.
 
 use super::dropout::Dropout;
+use super::gather;
 use super::init::Init;
 use super::lru::{Complex, Lru};
 use super::nested::{NestedLayerNorm, NestedLinear};
@@ -80,11 +81,24 @@ impl<B: NestedBackend> Block<B> {
         self.after_lru(x + dropout.apply(y), dropout)
     }
 
-    /// As [`Block::forward`] without dropout, with the hidden states that it went through, `[t, d]`.
-    pub fn forward_with_states(&self, x: Tensor<B, 2>, keep: &[f32]) -> (Tensor<B, 2>, Complex<B>) {
+    /// As [`Block::forward`] without dropout, with the hidden states at some tokens.
+    ///
+    /// # Shapes
+    /// `tokens` `n` of `0..t` -> `[t, d]` and `[n, d]`.
+    pub fn forward_with_states(&self, x: Tensor<B, 2>, keep: &[f32], tokens: &[u32]) -> (Tensor<B, 2>, Complex<B>) {
         let states = self.lru.states(self.input_norm.forward(x.clone()), keep);
         let y = self.lru.output(states.clone());
-        (self.after_lru(x + y, &mut Dropout::off()), states)
+        (self.after_lru(x + y, &mut Dropout::off()), states.at(tokens))
+    }
+
+    /// Output and hidden states at some tokens: what follows the recurrence is computed for these alone.
+    ///
+    /// # Shapes
+    /// `tokens` `n` of `0..t` -> `[n, d]` both.
+    pub fn forward_at(&self, x: Tensor<B, 2>, keep: &[f32], tokens: &[u32]) -> (Tensor<B, 2>, Complex<B>) {
+        let states = self.lru.states(self.input_norm.forward(x.clone()), keep).at(tokens);
+        let y = self.lru.output(states.clone());
+        (self.after_lru(gather(x, tokens) + y, &mut Dropout::off()), states)
     }
 
     /// One token a row; see [`Lru::step`].

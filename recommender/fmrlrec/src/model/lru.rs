@@ -2,6 +2,7 @@
 //! `h_t = gamma * in_proj(x_t) + lambda * h_{t-1}`, `y_t = Re(out_proj(h_t))`,
 //! with `lambda = exp(-exp(nu_log) + i exp(theta_log))`, so `|lambda| < 1` always.
 
+use super::gather;
 use super::init::Init;
 use super::nested::NestedLinear;
 use crate::ops::NestedBackend;
@@ -15,6 +16,13 @@ pub struct Complex<B: Backend> {
     pub re: Tensor<B, 2>,
     /// Imaginary part.
     pub im: Tensor<B, 2>,
+}
+
+impl<B: Backend> Complex<B> {
+    /// Some rows.
+    pub fn at(self, rows: &[u32]) -> Complex<B> {
+        Complex { re: gather(self.re, rows), im: gather(self.im, rows) }
+    }
 }
 
 /// The recurrent layer. Its input is real and only the real part of its output is used, so each

@@ -228,23 +228,40 @@ impl<B: NestedBackend> FmrlRec<B> {
     /// # Shapes
     /// `x` `[t, d]`, `keep` `[t]`, one nesting dim or 0 a block -> `[t, d]`. No dropout.
     pub fn forward_cut(&self, x: Tensor<B, 2>, keep: &[f32], block_dims: &[usize]) -> Tensor<B, 2> {
-        self.forward_cut_with_states(x, keep, block_dims).0
+        let forward = |block: &Block<B>, x: Tensor<B, 2>| (block.forward(x, keep, &mut Dropout::off()), ());
+        let y = self.blocks.iter().zip(block_dims).fold(x, |x, (block, &dim)| on_columns(block, x, dim, forward).0);
+        self.user_vectors(y)
     }
 
-    /// As [`FmrlRec::forward_cut`], with the hidden states of each block that takes part, `[t, its columns]`. Blocks
+    /// What [`FmrlRec::forward_cut`] gives at some tokens only, with the hidden states of each block that takes part.
+    /// The last one computes its output for these tokens alone: of seven linear layers two read every token. Blocks
     /// past the end of `block_dims` are left out.
-    pub fn forward_cut_with_states(
+    ///
+    /// # Shapes
+    /// `x` `[t, d]`, `keep` `[t]`, `tokens` `n` of `0..t` -> `[n, d]`, and `[n, its columns]` a block.
+    pub fn forward_cut_at(
         &self,
         x: Tensor<B, 2>,
         keep: &[f32],
         block_dims: &[usize],
+        tokens: &[u32],
     ) -> (Tensor<B, 2>, Vec<Complex<B>>) {
         let mut states = Vec::with_capacity(self.blocks.len());
-        let y = self.blocks.iter().zip(block_dims).fold(x, |x, (block, &dim)| {
-            let (y, of_block) = on_columns(block, x, dim, |block, x| block.forward_with_states(x, keep));
+        let blocks: Vec<_> = self.blocks.iter().zip(block_dims).filter(|(_, dim)| **dim > 0).collect();
+        let mut y = x;
+        for (at, (block, dim)) in blocks.iter().enumerate() {
+            let last = at + 1 == blocks.len();
+            let forward = |block: &Block<B>, x: Tensor<B, 2>| match last {
+                true => block.forward_at(x, keep, tokens),
+                false => block.forward_with_states(x, keep, tokens),
+            };
+            let (out, of_block) = on_columns_at(block, y, **dim, last.then_some(tokens), forward);
+            y = out;
             states.extend(of_block);
-            y
-        });
+        }
+        if blocks.is_empty() {
+            y = gather(y, tokens);
+        }
         (self.user_vectors(y), states)
     }
 }
@@ -256,12 +273,27 @@ fn on_columns<B: NestedBackend, R>(
     dim: usize,
     run: impl FnOnce(&Block<B>, Tensor<B, 2>) -> (Tensor<B, 2>, R),
 ) -> (Tensor<B, 2>, Option<R>) {
+    on_columns_at(block, x, dim, None, run)
+}
+
+/// As [`on_columns`], where the block gives the rows of `tokens` alone.
+fn on_columns_at<B: NestedBackend, R>(
+    block: &Block<B>,
+    x: Tensor<B, 2>,
+    dim: usize,
+    tokens: Option<&[u32]>,
+    run: impl FnOnce(&Block<B>, Tensor<B, 2>) -> (Tensor<B, 2>, R),
+) -> (Tensor<B, 2>, Option<R>) {
     let [_, width] = x.dims();
     let (y, beside) = match dim.min(width) {
         0 => return (x, None),
         dim if dim == width => run(block, x),
         dim => {
             let rest = x.clone().narrow(1, dim, width - dim);
+            let rest = match tokens {
+                Some(tokens) => gather(rest, tokens),
+                None => rest,
+            };
             let (cut, beside) = run(&block.slice(dim), x.narrow(1, 0, dim));
             (Tensor::cat(vec![cut, rest], 1), beside)
         }

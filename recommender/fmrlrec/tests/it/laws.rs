@@ -132,6 +132,12 @@ proptest! {
             let out: Vec<f32> = host_values(block.slice(dim).forward(columns, &batch.keep, &mut Dropout::off()));
             expect.chunks_mut(width).zip(out.chunks(dim)).for_each(|(row, out)| row[..dim].copy_from_slice(out));
         }
+        // At some tokens only: every third one.
+        let some: Vec<u32> = (0..batch.tokens.len() as u32).step_by(3).collect();
+        let (at_some, _) = model.forward_cut_at(x.clone(), &batch.keep, &block_dims, &some);
+        let rows: Vec<f32> = some.iter().flat_map(|at| got[*at as usize * width..][..width].to_vec()).collect();
+        close(&host_values::<f32, _, 2>(at_some), &rows)?;
+
         let expect = Tensor::<Cpu, 2>::from_data(TensorData::new(expect, [batch.tokens.len(), width]), &Default::default());
         close(&got, &host_values::<f32, _, 2>(model.user_vectors(expect)))?;
         for &dim in &dims {

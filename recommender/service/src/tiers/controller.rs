@@ -124,7 +124,10 @@ impl Controller {
         self.late = self.late.saturating_add(seen.late);
         let late =
             too_many_late(seen.answered, seen.late) || (seen.late > 0 && too_many_late(self.answered, self.late));
-        if self.answered > LOOK_BACK {
+        if self.since_step < SETTLE {
+            // Those waited at the level before.
+            (self.answered, self.late) = (0, 0);
+        } else if self.answered > LOOK_BACK {
             (self.answered, self.late) = (self.answered / 2, self.late / 2);
         }
         seen.waited > LONG_WAIT || late

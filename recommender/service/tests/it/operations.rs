@@ -11,6 +11,7 @@ const ROUTES: [(&str, &str); 20] = [
     ("delete", "/v1/items/{id}"),
     ("post", "/v1/recommend"),
     ("post", "/v1/recommend/batch"),
+    ("post", "/v1/tiers/{tier}/recommend"),
     ("get", "/v1/items"),
     ("get", "/ui"),
     ("get", "/admin/v1/tiers"),

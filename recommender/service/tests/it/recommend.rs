@@ -138,7 +138,10 @@ fn a_path_names_a_tier() {
         let reply = server.client.post(&format!("/v1/tiers/{tier}/recommend"), &body);
         assert_eq!(reply.status, status, "{tier} {body}: {}", reply.text);
         match status {
-            200 => assert_eq!((&reply.json()["tier"], &reply.json()["dim"].to_string()), (&json!(tier), &expect.to_owned())),
+            200 => assert_eq!(
+                (&reply.json()["tier"], &reply.json()["dim"].to_string()),
+                (&json!(tier), &expect.to_owned())
+            ),
             _ => assert!(reply.text.contains(expect), "{}", reply.text),
         }
     };
