@@ -5,7 +5,7 @@ use fmrlrec::Bundle;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const ROUTES: [(&str, &str); 20] = [
+const ROUTES: [(&str, &str); 21] = [
     ("get", "/v1/items/{id}"),
     ("put", "/v1/items/{id}"),
     ("delete", "/v1/items/{id}"),
