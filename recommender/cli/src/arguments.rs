@@ -57,7 +57,8 @@ EXIT CODES
   1    internal failure (a full disk, a broken machine, a bug)
   2    bad input: an argument, a config, a data file, an artefact, a busy port; one sentence on
        stderr names it
-  130  stopped by Ctrl-C or SIGTERM; train keeps a checkpoint that --resume goes on from
+  130  stopped by Ctrl-C or SIGTERM; train keeps a checkpoint that --resume goes on from. serve and
+       ingest --config, which end in no other way, end with 0
 
 ENVIRONMENT
   RECOMMENDER_LOG     what `serve` and `demo` log to stderr: error, warn, info, debug or a filter
@@ -255,7 +256,8 @@ pub(crate) struct IngestArgs {
     /// Stream config (TOML): read a Kafka topic or a log on this machine, until stopped.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["events", "store", "max_history", "format"])]
     pub(crate) config: Option<PathBuf>,
-    /// Events, one JSON object a line. The lines of one file are applied once, however often it is named.
+    /// Events, one JSON object a line. A file is applied once, however often it is named; one that has changed, by
+    /// a single line more, is another file, whose events are dropped as repeats by their event_id alone.
     #[arg(long, value_name = "FILE", required_unless_present = "config", requires = "store")]
     pub(crate) events: Option<PathBuf>,
     /// The user state store: a folder, which no service may have open, or a URL such as

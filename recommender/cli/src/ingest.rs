@@ -59,6 +59,11 @@ fn run_file(args: &IngestArgs, path: &Path, place: &StateLocation) -> anyhow::Re
     let mut progress = Progress::new();
     let shown = path.display();
     // A check alone reads once, so that it takes what cannot be read again, such as a pipe.
+    if !args.validate && std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(bad_input(format!(
+            "{shown} is no regular file, and it is read twice (checked whole, then applied); write it to a file first"
+        )));
+    }
     let (bytes, sha256) = if args.validate { (u64::MAX, String::new()) } else { sha256_file(path)? };
     let taken_ms = service::system_clock()();
     let file = EventFile { path, decoder: decoder(args.format.into()), bytes, taken_ms };

@@ -2,12 +2,14 @@
 
 use crate::arguments::TrainArgs;
 use crate::artefacts::{check_bundle_output, open_bundle, open_snapshot};
+use crate::failure::bad_input;
 use crate::interrupt::Interrupt;
 use crate::output::say;
 use crate::progress::Progress;
 use feature_store::Snapshot;
 use fmrlrec::{Bundle, Device, EpochLine, Report, TrainConfig, TrainObserver};
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Said on the first Ctrl-C, since the step under way is finished first.
@@ -17,6 +19,13 @@ pub(crate) const PROMISE: &str = "stopping after this step and keeping a checkpo
 pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let config: TrainConfig = crate::config::read(&args.config)?;
     check_bundle_output(&args.output)?;
+    let checkpoint = beside(&args.output, "checkpoint.safetensors");
+    if !args.resume && checkpoint.exists() {
+        let left = checkpoint.display();
+        return Err(bad_input(format!(
+            "{left} is left of an interrupted run; go on from it with --resume, or remove it to begin anew"
+        )));
+    }
     let snapshot = open_snapshot(&args.snapshot)?;
     let interrupt = Interrupt::install(PROMISE)?;
     let old = args.compatible_with.as_deref().map(open_bundle).transpose()?;
@@ -42,6 +51,7 @@ pub(crate) fn train(
     device: Device,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Report> {
+    let _alone = Alone::take(output)?;
     let mut observer = Watcher {
         progress: Progress::new(),
         interrupt: interrupt.clone(),
@@ -51,6 +61,48 @@ pub(crate) fn train(
     let report = fmrlrec::train_compatible(snapshot, config, old, output, resume, device, &mut observer)?;
     observer.progress.clear();
     Ok(report)
+}
+
+/// `OUTPUT.NAME`.
+fn beside(output: &Path, name: &str) -> PathBuf {
+    let mut file = output.file_name().unwrap_or_default().to_os_string();
+    file.push(format!(".{name}"));
+    output.with_file_name(file)
+}
+
+/// One training an output: two would share a checkpoint, and one would replace the other's Bundle. A lock that a
+/// killed run left is no lock any more.
+struct Alone {
+    _locked: File,
+    path: PathBuf,
+}
+
+impl Alone {
+    fn take(output: &Path) -> anyhow::Result<Alone> {
+        let path = beside(output, "lock");
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let file = File::create(&path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Alone { _locked: file, path }),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let output = output.display();
+                Err(bad_input(format!(
+                    "another training writes {output} (it holds {}); wait for it, or name another output",
+                    path.display()
+                )))
+            }
+            Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // Left behind it does no harm.
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 /// Shows how training goes and passes on the request to stop.

@@ -86,7 +86,7 @@ impl Checkpoint {
     /// What is wrong with it, and the way out.
     pub(crate) fn load(path: &Path) -> Result<Checkpoint, String> {
         let data = std::fs::read(path).map_err(|e| e.to_string())?;
-        Checkpoint::parse(&data).map_err(|reason| format!("{reason}; train without --resume"))
+        Checkpoint::parse(&data).map_err(|reason| format!("{reason}; remove it to begin anew"))
     }
 
     fn parse(data: &[u8]) -> Result<Checkpoint, String> {
@@ -288,7 +288,7 @@ mod tests {
             change(&mut changed);
             save(&changed, &path);
             let reason = Checkpoint::load(&path).unwrap_err();
-            assert!(reason.contains(expect) && reason.contains("train without --resume"), "{reason}");
+            assert!(reason.contains(expect) && reason.contains("remove it to begin anew"), "{reason}");
         };
         check(&|c| c.best = params([3, 2]), "best/w has shape [3, 2]; [2, 3] is expected");
         check(&|c| c.moments = moments([6, 1], [2, 3]), "first/w has shape [6, 1]");
@@ -308,7 +308,7 @@ mod tests {
             damage(&mut bytes);
             std::fs::write(&path, bytes).unwrap();
             let reason = Checkpoint::load(&path).unwrap_err();
-            assert!(reason.contains(expect) && reason.contains("train without --resume"), "{reason}");
+            assert!(reason.contains(expect) && reason.contains("remove it to begin anew"), "{reason}");
         };
         check(&|bytes| *bytes.last_mut().unwrap() ^= 1, "was altered");
         check(&|bytes| replace(bytes, b"a run", b"b run"), "was altered");
@@ -332,6 +332,6 @@ mod tests {
         let progress = serde_json::to_string(&checkpoint.progress).unwrap();
         write(&path, &tensors, Some(HashMap::from([(UNSEALED.to_owned(), progress)]))).unwrap();
         let reason = Checkpoint::load(&path).unwrap_err();
-        assert!(reason.contains("has no checksum") && reason.contains("train without --resume"), "{reason}");
+        assert!(reason.contains("has no checksum") && reason.contains("remove it to begin anew"), "{reason}");
     }
 }

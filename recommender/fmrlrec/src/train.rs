@@ -186,7 +186,7 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
     fn load(&mut self) -> Result<(), TrainError> {
         let checkpoint = Checkpoint::load(&self.checkpoint).map_err(|reason| self.checkpoint_error(reason))?;
         if checkpoint.progress.run != self.progress.run {
-            return Err(self.checkpoint_error("belongs to another configuration or Snapshot; train without --resume"));
+            return Err(self.checkpoint_error("belongs to another configuration or Snapshot; remove it to begin anew"));
         }
         self.learner.model = load_params(self.learner.model.clone(), &checkpoint.params)
             .map_err(|reason| self.checkpoint_error(reason))?;

@@ -67,6 +67,7 @@ fn interrupted_training_resumes_to_the_same_bundle() {
     assert!(!done.stderr.contains("panicked"), "{}", done.stderr);
     assert!(checkpoint.is_file() && !bundle.exists());
 
+    refuse(args, &["bundle.checkpoint.safetensors", "go on from it with --resume"]);
     succeed(args.into_iter().chain(["--resume"]));
     assert!(!checkpoint.exists(), "the checkpoint outlived its Bundle");
     training.assert_same_as_uninterrupted();

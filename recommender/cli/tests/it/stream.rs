@@ -302,6 +302,17 @@ fn an_export_builds() {
     let interactions = |dir: &Path| feature_store::Snapshot::open(dir).unwrap().interactions().unwrap();
     assert_eq!(interactions(&output), interactions(&built));
     refuse(["export-interactions", "--store", text(&data.path("nowhere")), "--output", text(&table)], &["nowhere"]);
+    let other = data.path("other.txt");
+    std::fs::write(&other, "not a table").unwrap();
+    for (output, part) in [
+        (other.clone(), "is there and no Parquet table"),
+        (data.path(""), "is there and no Parquet table"),
+        (store.join("table.parquet"), "lies in the store itself"),
+        (data.path("no/such/table.parquet"), "lies in no folder that is there"),
+    ] {
+        refuse(["export-interactions", "--store", text(&store), "--output", text(&output)], &["--output", part]);
+    }
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), "not a table");
 }
 
 /// A broker that is not there: a run that has an end says so in time and how to go on, one that has none

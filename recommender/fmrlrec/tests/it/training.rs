@@ -250,7 +250,7 @@ fn a_checkpoint_that_was_altered_is_not_trained_on() {
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&checkpoint, bytes).unwrap();
     let message = train(true, &mut ()).to_string();
-    for part in ["bundle.checkpoint.safetensors", "was altered", "train without --resume"] {
+    for part in ["bundle.checkpoint.safetensors", "was altered", "remove it to begin anew"] {
         assert!(message.contains(part), "{message}");
     }
 }
