@@ -179,7 +179,7 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--million", action="store_true", help="also a table of a million rows (needs 14 GiB)")
+    parser.add_argument("--rows", default="12000,100000", help="sizes of the synthetic tables; 1000000 needs 14 GiB")
     parser.add_argument("--bundle", help="folder of a Bundle: its trained item table instead of synthetic ones")
     parser.add_argument("--inner", type=int, help="used by itself: one number of threads a process")
     options = parser.parse_args()
@@ -187,8 +187,8 @@ def main():
         if options.bundle:
             measure(options, trained(options.bundle), options.inner)
             return
-        for rows in [12_000, 100_000] + ([1_000_000] if options.million else []):
-            measure(options, normals(rows), options.inner)
+        for rows in options.rows.split(","):
+            measure(options, normals(int(rows)), options.inner)
         return
     print(f"Load average before: {os.getloadavg()[0]:.1f}. Milliseconds a call (one thread: CPU time), median of {options.turns} turns; k = {K}.\n")
     print("| items x dim | queries a call | threads | ours | our turns | our rate | faiss flat | NumPy | usearch exact |")

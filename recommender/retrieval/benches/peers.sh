@@ -1,7 +1,7 @@
 #!/bin/sh
 # Exact top-k beside faiss-cpu, NumPy and usearch: same data, same machine, in turns. Prints Markdown.
 #
-#   sh recommender/retrieval/benches/peers.sh [--million | --bundle DIR] [--turns N] [--threads 1,2]
+#   sh recommender/retrieval/benches/peers.sh [--rows N,N | --bundle DIR] [--turns N] [--threads 1,2]
 #
 # Needs cargo, python3 with venv, and PyPI (once: the environment is kept under target/).
 set -eu
