@@ -76,7 +76,17 @@ fn aligned(
         if let Some(&row) = row_of.get(item.key.as_str())
             && provided.mask[row] != 0
         {
-            values[id * dim..(id + 1) * dim].copy_from_slice(&provided.values[row * dim..(row + 1) * dim]);
+            let given = &provided.values[row * dim..(row + 1) * dim];
+            if let Some(at) = given.iter().position(|value| !value.is_finite()) {
+                let (key, value) = (&item.key, given[at]);
+                return Err(BuildError::input(
+                    path,
+                    format!(
+                        "has {value} at column {at} of item {key:?}; features must be finite, mend or mask the row"
+                    ),
+                ));
+            }
+            values[id * dim..(id + 1) * dim].copy_from_slice(given);
             mask[id] = 1;
         }
     }

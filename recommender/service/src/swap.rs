@@ -40,7 +40,7 @@ pub(crate) struct SwapReport {
     warmed_users: usize,
     /// Time to compare and warm up, in milliseconds.
     check_ms: u64,
-    /// Whether the loaded Bundle is served now, to all or to the share of a trial.
+    /// Whether the loaded Bundle is served to all now; false for a dry run and for one on trial.
     switched: bool,
     /// Users in a thousand that it is served to.
     share_permille: u32,
@@ -82,24 +82,23 @@ async fn load_alone(serving: &web::Data<Serving>, wish: SwapWish) -> Result<Swap
         return Err(Problem::conflict("another admin change is running; try again when it is done"));
     };
     let folder = folder_of(&serving.bundle_folder, wish.name.as_deref())?;
-    let (shared, permille, shadow) = (serving.clone(), wish.share_permille, wish.shadow);
+    let (shared, permille, shadow, dry_run) = (serving.clone(), wish.share_permille, wish.shadow, wish.dry_run);
     let loaded = web::block(move || prepare(&shared, &folder, &wish)).await.map_err(Problem::internal)?;
     let outcome = match &loaded {
+        Ok(_) if dry_run => "dry_run",
         Ok((report, _)) if report.switched => "switched",
-        Ok(_) => "dry_run",
+        Ok(_) => "on_trial",
         Err(_) => "refused",
     };
     serving.metrics.swaps.with_label_values(&[outcome]).inc();
     let (report, next) = loaded.inspect_err(|problem| {
         tracing::warn!(detail = problem.detail, "a bundle was refused; the old one keeps serving");
     })?;
-    match (report.switched, permille) {
-        (true, ALL) if !shadow => switch(serving, next).await?,
-        (true, permille) => {
-            tracing::info!(bundle_id = next.bundle.id(), permille, shadow, "a bundle is on trial");
-            serving.bundle.set_trial(Some(Trial { served: next, permille, shadow }));
-        }
-        (false, _) => {}
+    if report.switched {
+        switch(serving, next).await?;
+    } else if !dry_run {
+        tracing::info!(bundle_id = next.bundle.id(), permille, shadow, "a bundle is on trial");
+        serving.bundle.set_trial(Some(Trial { served: next, permille, shadow }));
     }
     serving.metrics.bundles_are(&serving.bundle);
     Ok(report)
@@ -199,7 +198,7 @@ fn prepare(serving: &Serving, folder: &Path, wish: &SwapWish) -> Result<(SwapRep
         warmed_users: serving.store.warm_up(&current, &seen, begun + WARM_UP)?,
         load_ms,
         check_ms: begun.elapsed().as_millis() as u64,
-        switched: !wish.dry_run,
+        switched: !wish.dry_run && wish.share_permille == ALL && !wish.shadow,
         share_permille: wish.share_permille,
         shadow: wish.shadow,
     };

@@ -139,6 +139,7 @@ fn a_trial_gives_the_same_users_the_same_bundle() {
     let (first, other) = (id_of(bundle_dir()), id_of(other_bundle()));
     let reply = load(&server, json!({"bundle": "other", "share_permille": 300}));
     assert_eq!((reply.status, &reply.json()["share_permille"]), (200, &json!(300)), "{}", reply.text);
+    assert_eq!(reply.json()["switched"], false, "it is on trial");
     let bundle_of =
         |user: usize| server.client.recommend(&json!({"user_id": format!("u{user}")})).json()["bundle_id"].clone();
     let got: Vec<Value> = (0..200).map(bundle_of).collect();
