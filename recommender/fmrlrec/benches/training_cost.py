@@ -1,4 +1,4 @@
-"""One training step in PyTorch on CPU, the peer of `examples/training_cost.rs`: same shapes, same
+"""One training step in PyTorch, the peer of `examples/training_cost.rs`: same shapes, same
 loss, random data. `padded` scores every padded position at every dim by its own product, as a
 straightforward implementation does; `prefix` scores labelled positions only and adds one slice's
 product after the other, the exact reformulation that this repository is built on.
@@ -125,27 +125,32 @@ def main():
     variant = sys.argv[1]
     settings = dict(
         dims="8,16,32,64,128", items=12101, features=2048, blocks=1, users=32, max_len=50, mean_len=7.2,
-        steps=10, dropout=0.6, threads=1,
+        steps=10, dropout=0.6, threads=1, device="cpu",
     )
     settings.update(pair.split("=", 1) for pair in sys.argv[2:])
     dims = [int(dim) for dim in settings["dims"].split(",")]
     number = lambda name: int(settings[name])
     torch.manual_seed(1)
     torch.set_num_threads(number("threads"))
+    device = torch.device(settings["device"])
     features = torch.rand(number("items") + 1, number("features")) * 2 - 1
     features[0] = 0
-    model = Model(features / number("features") ** 0.5, dims, number("blocks"), float(settings["dropout"]))
+    model = Model(features / number("features") ** 0.5, dims, number("blocks"), float(settings["dropout"])).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
     walls, cpus, positions = [], [], 0
     for step in range(number("steps") + 2):
         users = range(step * number("users"), (step + 1) * number("users"))
         tokens, labels = batch(number("items"), users, number("max_len"), float(settings["mean_len"]))
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         wall, cpu = time.perf_counter(), time.process_time()
         optimizer.zero_grad(set_to_none=True)
-        loss = model.loss(tokens, labels, variant)
+        loss = model.loss(tokens.to(device), labels.to(device), variant)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         if step >= 2:
             walls.append(time.perf_counter() - wall)
             cpus.append(time.process_time() - cpu)

@@ -1,22 +1,22 @@
 //! What a training step costs at a given shape, on random data: one JSON line with the median wall
-//! and CPU seconds of a step, the process's peak memory, and how many users a second are evaluated at
-//! all dims (every item ranked). `benches/training_cost.sh` runs it
-//! beside PyTorch. RAYON_NUM_THREADS sets the threads.
+//! and CPU seconds of a step and, on the CPU, the process's peak memory after the steps and how many users
+//! per second are evaluated at all dims (every item ranked). `benches/training_cost.sh` compares it with PyTorch
+//! on the CPU, `benches/gpu_cost.sh` on a GPU. RAYON_NUM_THREADS sets the threads.
 //!
 //! ```text
 //! cargo run --release -p fmrlrec --example training_cost -- dims=8,16,32,64,128 items=12101 features=2048
 //! ```
 //! Settings, each `name=value`: `dims` (comma-separated), `items`, `features`, `blocks`, `users` a
 //! step, `max_len`, `mean_len` of the labelled positions a user has, `steps` timed, `dropout`; 1 for `embedding` adds
-//! a learned vector for each item, 1 for `norm` ends item and user vectors in a norm.
+//! a learned vector for each item, 1 for `norm` ends item and user vectors in a norm; `device` cpu, cuda or wgpu.
 #![allow(clippy::print_stdout)]
 
-use burn::module::AutodiffModule;
+use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use fmrlrec::model::{FmrlRec, gather};
-use fmrlrec::ops::{Objective, host_values};
+use fmrlrec::ops::{NestedBackend, Objective, host_values};
 use fmrlrec::{
-    AdamW, AdamWConfig, Batch, Cpu, CpuTraining, DecayRule, Learner, LeaveOneOut, ModelConfig, ProjectorStart,
+    AdamW, AdamWConfig, Batch, Cpu, CpuTraining, Learner, LeaveOneOut, ModelConfig, ProjectorStart, TrainingBackend,
     pack_histories, ranks_at_dims, training_batches,
 };
 use rand::{Rng, SeedableRng};
@@ -34,17 +34,41 @@ const EVALUATED: usize = 512;
 
 fn main() -> Result<(), String> {
     let settings = Settings::read()?;
-    let number = |name: &str| settings.number(name);
-    let dims = settings.dims()?;
-    let (items, features, steps) = (number("items")? as usize, number("features")? as usize, number("steps")? as usize);
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut row = match settings.0["device"].as_str() {
+        "cpu" => steps::<CpuTraining>(&settings)?,
+        #[cfg(feature = "cuda")]
+        "cuda" => {
+            fmrlrec::gpu::check_cuda().map_err(|missing| missing.to_string())?;
+            steps::<fmrlrec::gpu::CudaTraining>(&settings)?
+        }
+        #[cfg(feature = "wgpu")]
+        "wgpu" => {
+            fmrlrec::gpu::check_wgpu().map_err(|missing| missing.to_string())?;
+            steps::<fmrlrec::gpu::WgpuTraining>(&settings)?
+        }
+        other => return Err(format!("device={other}: cpu, or cuda or wgpu in a build with that feature")),
+    };
+    if settings.0["device"] == "cpu" {
+        row["peak_mib"] = peak_mib().into();
+        row["evaluated_a_second"] = evaluated_a_second(&settings)?.into();
+    }
+    println!("{row}");
+    Ok(())
+}
 
+/// The features of random items, `[n + 1, f]`.
+fn features<B: Backend>(settings: &Settings, rng: &mut ChaCha8Rng) -> Result<Tensor<B, 2>, String> {
+    let (items, features) = (settings.number("items")? as usize, settings.number("features")? as usize);
     let values: Vec<f32> = (0..(items + 1) * features)
         .map(|at| if at < features { 0.0 } else { rng.random_range(-1.0..1.0) / (features as f32).sqrt() })
         .collect();
-    let features_tensor = Tensor::from_data(TensorData::new(values, [items + 1, features]), &Default::default());
-    let model_config = ModelConfig {
-        nesting_dims: dims.clone(),
+    Ok(Tensor::from_data(TensorData::new(values, [items + 1, features]), &Default::default()))
+}
+
+fn model<B: NestedBackend>(settings: &Settings) -> Result<FmrlRec<B>, String> {
+    let number = |name: &str| settings.number(name);
+    let config = ModelConfig {
+        nesting_dims: settings.dims()?,
         blocks: number("blocks")? as usize,
         r_min: 0.8,
         r_max: 0.99,
@@ -52,54 +76,49 @@ fn main() -> Result<(), String> {
         projector_start: ProjectorStart::Normal,
         vector_norm: number("norm")? > 0.0,
     };
+    Ok(FmrlRec::new(&config, number("features")? as usize, number("items")? as usize, 1, &Default::default()))
+}
+
+/// Times steps; the row that is printed.
+fn steps<B: TrainingBackend>(settings: &Settings) -> Result<serde_json::Value, String> {
+    let number = |name: &str| settings.number(name);
+    let dims = settings.dims()?;
+    let (items, users, steps) = (number("items")? as usize, number("users")? as usize, number("steps")? as usize);
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let features = features::<B>(settings, &mut rng)?;
     let objective = Objective::mean(&dims);
-    let mut learner = Learner::<CpuTraining> {
-        model: FmrlRec::new(&model_config, features, items, 1, &Default::default()),
-        optimizer: AdamW::new(AdamWConfig {
-            beta_1: 0.9,
-            beta_2: 0.999,
-            epsilon: 1e-9,
-            weight_decay: 0.01,
-            clip_norm: 5.0,
-            rule: DecayRule::Matrices,
-        }),
+    let mut learner = Learner::<B> {
+        model: model(settings)?,
+        optimizer: AdamW::new(AdamWConfig::new(0.01, 5.0)),
         dropout: number("dropout")?,
         seed: 1,
         exits: Vec::new(),
         old_table: None,
     };
-
     let mut times = Vec::new();
     let mut positions = 0;
     let mut loss = 0.0;
     for step in 0..WARM_UP + steps {
-        let users = number("users")? as usize;
         let batch = batch(&mut rng, items, step * users..(step + 1) * users, number("max_len")?, number("mean_len")?)?;
         let (wall, cpu) = (Instant::now(), cpu_seconds());
-        loss = learner.step(&batch, &features_tensor, &objective, 1e-3).map_err(|what| what.to_string())?;
+        // Ends when the loss is read, which on a GPU is when the forward and the backward pass are done.
+        loss = learner.step(&batch, &features, &objective, 1e-3).map_err(|what| what.to_string())?;
         if step >= WARM_UP {
             times.push((wall.elapsed().as_secs_f64(), cpu_seconds() - cpu));
             positions += batch.labels.len();
         }
     }
-    let peak = peak_mib();
-    let evaluated = evaluated_a_second(&learner.model.valid(), features_tensor.inner(), &dims, &mut rng);
-    println!(
-        "{}",
-        serde_json::json!({
-            "implementation": "this repository",
-            "dims": dims,
-            "items": items,
-            "positions_a_step": positions / steps,
-            "wall_s": median(times.iter().map(|(wall, _)| *wall)),
-            // The kernel counts CPU time in ticks of 10 ms: the mean is the better figure.
-            "cpu_s": times.iter().map(|(_, cpu)| cpu).sum::<f64>() / steps as f64,
-            "peak_mib": peak,
-            "evaluated_a_second": evaluated,
-            "loss": loss,
-        })
-    );
-    Ok(())
+    let positions = positions / steps;
+    Ok(serde_json::json!({
+        "implementation": "this repository",
+        "dims": dims,
+        "items": items,
+        "positions_a_step": positions,
+        "wall_s": median(times.iter().map(|(wall, _)| *wall)),
+        // The kernel counts CPU time in ticks of 10 ms: the mean is the better figure.
+        "cpu_s": times.iter().map(|(_, cpu)| cpu).sum::<f64>() / steps as f64,
+        "loss": loss,
+    }))
 }
 
 /// Users with lengths like Beauty's: three labelled positions and an exponential tail. The n-th user has the same
@@ -123,8 +142,10 @@ fn batch(
 }
 
 /// Users evaluated a second at all dims: forward pass over a history of 9 items, ranks among all items.
-fn evaluated_a_second(model: &FmrlRec<Cpu>, features: Tensor<Cpu, 2>, dims: &[usize], rng: &mut ChaCha8Rng) -> f64 {
-    let table = model.item_table(features);
+fn evaluated_a_second(settings: &Settings) -> Result<f64, String> {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let (model, dims) = (model::<Cpu>(settings)?, settings.dims()?);
+    let table = model.item_table(features(settings, &mut rng)?);
     let values = host_values(table.clone());
     let items = table.dims()[0] as u32 - 1;
     let histories: Vec<Vec<u32>> =
@@ -139,8 +160,8 @@ fn evaluated_a_second(model: &FmrlRec<Cpu>, features: Tensor<Cpu, 2>, dims: &[us
         users.extend(host_values::<f32, _, 2>(x));
     }
     let targets: Vec<u32> = histories.iter().map(|history| history[0]).collect();
-    std::hint::black_box(ranks_at_dims(&users, &values, &targets, dims));
-    EVALUATED as f64 / start.elapsed().as_secs_f64()
+    std::hint::black_box(ranks_at_dims(&users, &values, &targets, &dims));
+    Ok(EVALUATED as f64 / start.elapsed().as_secs_f64())
 }
 
 struct Settings(BTreeMap<String, String>);
@@ -148,7 +169,7 @@ struct Settings(BTreeMap<String, String>);
 impl Settings {
     fn read() -> Result<Settings, String> {
         let defaults = "dims=8,16,32,64,128 items=12101 features=2048 blocks=1 users=32 max_len=50 mean_len=7.2 \
-                        steps=10 dropout=0.6 embedding=0 norm=0";
+                        steps=10 dropout=0.6 embedding=0 norm=0 device=cpu";
         let mut settings = Settings(BTreeMap::new());
         for pair in defaults.split_whitespace().map(str::to_owned).chain(std::env::args().skip(1)) {
             let (name, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not name=value"))?;

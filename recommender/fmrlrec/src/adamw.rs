@@ -3,17 +3,15 @@
 //! has one decay for all parameters; norms, biases and the LRU's logs must have none.
 
 use crate::Divergence;
-use crate::ops::{Real, host_values};
+use crate::checkpoint::Moments;
+use crate::ops::{Update, UpdateBackend, host_values};
 use crate::params::{ParamValues, Path};
 use burn::module::{AutodiffModule, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{Tensor, TensorData};
-use rayon::prelude::*;
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use std::collections::BTreeMap;
-
-/// Elements that one thread updates at a time.
-const CHUNK: usize = 1 << 15;
 
 /// Which parameters decay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,20 +39,49 @@ pub struct AdamWConfig {
     pub rule: DecayRule,
 }
 
-/// The optimizer with its moments, by parameter name.
+impl AdamWConfig {
+    /// Betas and epsilon of the paper's code; only weight matrices decay.
+    pub fn new(weight_decay: f64, clip_norm: f64) -> AdamWConfig {
+        let (beta_1, beta_2, epsilon) = (0.9, 0.999, 1e-9);
+        AdamWConfig { beta_1, beta_2, epsilon, weight_decay, clip_norm, rule: DecayRule::Matrices }
+    }
+}
+
+/// The optimizer with its moments, on the device of the parameters.
 #[derive(Debug, Clone)]
-pub struct AdamW<T = f32> {
+pub struct AdamW<B: UpdateBackend> {
     config: AdamWConfig,
     /// Steps done.
     pub step: u64,
-    /// First and second moments.
-    pub moments: BTreeMap<String, [ParamValues<T>; 2]>,
+    /// First and second moments `[2, n]` by parameter name.
+    moments: BTreeMap<String, Tensor<B, 2>>,
 }
 
-impl<T: Real> AdamW<T> {
+impl<B: UpdateBackend> AdamW<B> {
     /// No step done yet.
-    pub fn new(config: AdamWConfig) -> AdamW<T> {
+    pub fn new(config: AdamWConfig) -> AdamW<B> {
         AdamW { config, step: 0, moments: BTreeMap::new() }
+    }
+
+    /// After `step` steps, from a checkpoint.
+    pub(crate) fn resume(&mut self, step: u64, moments: Moments, device: &B::Device) {
+        self.step = step;
+        let tensor = |[first, second]: [ParamValues; 2]| {
+            let n = first.values.len();
+            Tensor::from_data(TensorData::new([first.values, second.values].concat(), [2, n]), device)
+        };
+        self.moments = moments.into_iter().map(|(name, moments)| (name, tensor(moments))).collect();
+    }
+
+    /// The moments for a checkpoint, in the shapes of `params`.
+    pub(crate) fn moments(&self, params: &BTreeMap<String, ParamValues>) -> Moments {
+        let host = |(name, moments): (&String, &Tensor<B, 2>)| {
+            let mut first: Vec<f32> = host_values(moments.clone());
+            let second = first.split_off(first.len() / 2);
+            let shape = &params[name].shape;
+            (name.clone(), [first, second].map(|values| ParamValues { shape: shape.clone(), values }))
+        };
+        self.moments.iter().map(host).collect()
     }
 
     /// One step at `learning_rate`, which consumes the gradients; gives the module after it and the
@@ -62,83 +89,54 @@ impl<T: Real> AdamW<T> {
     ///
     /// # Errors
     /// The norm is not finite: no step is counted and the moments stay as they were.
-    pub fn step<B: AutodiffBackend, M: AutodiffModule<B>>(
+    pub fn step<A: AutodiffBackend<InnerBackend = B>, M: AutodiffModule<A>>(
         &mut self,
         module: M,
         grads: GradientsParams,
         learning_rate: f64,
     ) -> Result<(M, f64), Divergence> {
-        let mut gather = Gather { grads, found: Vec::new() };
+        let mut gather = Gather::<B> { grads, names: Vec::new(), found: Vec::new(), path: Path::default() };
         module.visit(&mut gather);
-        let squares = |grad: &Vec<T>| grad.iter().map(|g| g.into_f64().powi(2)).sum::<f64>();
-        let norm = gather.found.iter().flatten().map(squares).sum::<f64>().sqrt();
+        let norm = B::sum_of_squares(&gather.found).sqrt();
         if !norm.is_finite() {
             return Err(Divergence::Gradient(norm));
         }
         self.step += 1;
         let clip = (self.config.clip_norm / (norm + 1e-6)).min(1.0);
-        let grads = gather.found.into_iter();
-        let mut update = Update { optimizer: self, grads, learning_rate, clip, path: Path::default() };
-        Ok((module.map(&mut update), norm))
+        let grads = gather.names.into_iter().zip(gather.found).collect();
+        let mut map = Map { optimizer: self, grads, learning_rate, clip, path: Path::default() };
+        Ok((module.map(&mut map), norm))
     }
 
-    fn decays(&self, name: &str, rank: usize) -> bool {
-        match self.config.rule {
+    /// The constants of a parameter's update in the step that is counted.
+    fn update(&self, name: &str, rank: usize, clip: f64, rate: f64) -> Update {
+        let AdamWConfig { beta_1, beta_2, epsilon, weight_decay, .. } = self.config;
+        let decays = match self.config.rule {
             DecayRule::Matrices => rank == 2,
             DecayRule::AllButBiases => !name.contains("bias"),
+        };
+        let step = self.step as i32;
+        Update {
+            clip,
+            beta_1,
+            beta_2,
+            epsilon,
+            keep: if decays { 1.0 - rate * weight_decay } else { 1.0 },
+            rate: rate / (1.0 - beta_1.powi(step)),
+            root: (1.0 - beta_2.powi(step)).sqrt(),
         }
     }
-
-    /// Torch's update of one parameter, in place on the host, in f64; chunks go to all threads.
-    fn update(&mut self, name: &str, shape: &[usize], values: &mut [T], grad: &[T], clip: f64, rate: f64) {
-        let AdamWConfig { beta_1, beta_2, epsilon, weight_decay, .. } = self.config;
-        let decay = if self.decays(name, shape.len()) { 1.0 - rate * weight_decay } else { 1.0 };
-        let step = self.step as i32;
-        let rate = rate / (1.0 - beta_1.powi(step));
-        let root = (1.0 - beta_2.powi(step)).sqrt();
-        let zero = || ParamValues { shape: shape.to_vec(), values: vec![T::ZERO; values.len()] };
-        let [first, second] = self.moments.entry(name.to_owned()).or_insert_with(|| [zero(), zero()]);
-        let chunks = values.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK));
-        let moments = first.values.par_chunks_mut(CHUNK).zip(second.values.par_chunks_mut(CHUNK));
-        chunks.zip(moments).for_each(|((values, grad), (first, second))| {
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    let moments = first.iter_mut().zip(second);
-                    for ((value, grad), (m, v)) in values.iter_mut().zip(grad).zip(moments) {
-                        let g = T::from_f64(grad.into_f64() * clip).into_f64();
-                        *m = T::from_f64(beta_1 * m.into_f64() + (1.0 - beta_1) * g);
-                        *v = T::from_f64(beta_2 * v.into_f64() + (1.0 - beta_2) * g * g);
-                        let denominator = v.into_f64().sqrt() / root + epsilon;
-                        *value = T::from_f64(value.into_f64() * decay - rate * m.into_f64() / denominator);
-                    }
-                },
-            );
-        });
-    }
 }
 
-/// The gradients in the order of the module's parameters; none where a parameter has none.
-struct Gather<T> {
+/// The gradients of the parameters that have one, in the order of the module.
+struct Gather<B: UpdateBackend> {
     grads: GradientsParams,
-    found: Vec<Option<Vec<T>>>,
-}
-
-impl<T: Real, B: AutodiffBackend> ModuleVisitor<B> for Gather<T> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        self.found.push(self.grads.remove::<B::InnerBackend, D>(param.id).map(host_values));
-    }
-}
-
-struct Update<'a, T> {
-    optimizer: &'a mut AdamW<T>,
-    grads: std::vec::IntoIter<Option<Vec<T>>>,
-    learning_rate: f64,
-    clip: f64,
+    names: Vec<String>,
+    found: Vec<FloatTensor<B>>,
     path: Path,
 }
 
-impl<T: Real, B: AutodiffBackend> ModuleMapper<B> for Update<'_, T> {
+impl<B: UpdateBackend, A: AutodiffBackend<InnerBackend = B>> ModuleVisitor<A> for Gather<B> {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.enter(name);
     }
@@ -147,28 +145,59 @@ impl<T: Real, B: AutodiffBackend> ModuleMapper<B> for Update<'_, T> {
         self.path.exit();
     }
 
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let Some(grad) = self.grads.next().expect("a module is mapped in the order it is visited") else {
-            return param;
-        };
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<A, D>>) {
+        if let Some(grad) = self.grads.remove::<B, D>(param.id) {
+            self.names.push(self.path.name());
+            self.found.push(grad.into_primitive().tensor());
+        }
+    }
+}
+
+struct Map<'a, B: UpdateBackend> {
+    optimizer: &'a mut AdamW<B>,
+    grads: BTreeMap<String, FloatTensor<B>>,
+    learning_rate: f64,
+    clip: f64,
+    path: Path,
+}
+
+impl<B: UpdateBackend, A: AutodiffBackend<InnerBackend = B>> ModuleMapper<A> for Map<'_, B> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<A, D>>) -> Param<Tensor<A, D>> {
         let name = self.path.name();
-        let shape = param.dims();
+        let Some(grad) = self.grads.remove(&name) else { return param };
+        let update = self.optimizer.update(&name, D, self.clip, self.learning_rate);
         param.map(|tensor| {
-            let device = tensor.device();
-            let mut values = host_values(tensor.inner());
-            self.optimizer.update(&name, &shape, &mut values, &grad, self.clip, self.learning_rate);
-            let data = TensorData::new(values, shape);
-            Tensor::from_inner(Tensor::from_data(data, (&device, T::dtype()))).require_grad()
+            let values = tensor.inner();
+            let options = (&values.device(), values.dtype());
+            let moments = self.optimizer.moments.remove(&name);
+            let moments = moments.unwrap_or_else(|| Tensor::zeros([2, values.shape().num_elements()], options));
+            let (values, moments) = (values.into_primitive().tensor(), moments.into_primitive().tensor());
+            let [values, moments] = B::adamw(values, grad, moments, &update);
+            self.optimizer.moments.insert(name, tensor_of(moments));
+            Tensor::from_inner(tensor_of(values)).require_grad()
         })
     }
+}
+
+fn tensor_of<B: UpdateBackend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::CpuTraining;
     use crate::model::init::Init;
     use crate::model::nested::NestedLinear;
+    use crate::params::named_params;
+    use crate::{Cpu, CpuTraining};
 
     /// Gradients of `scale` times the sum of a layer's outputs.
     fn gradients(layer: &NestedLinear<CpuTraining>, scale: f32) -> GradientsParams {
@@ -181,21 +210,15 @@ mod tests {
     fn gradients_without_a_finite_norm_change_nothing() {
         let device = Default::default();
         let layer = NestedLinear::new(&[2], true, false, &mut Init::<CpuTraining>::new(1, &device));
-        let mut optimizer = AdamW::<f32>::new(AdamWConfig {
-            beta_1: 0.9,
-            beta_2: 0.999,
-            epsilon: 1e-9,
-            weight_decay: 0.01,
-            clip_norm: 5.0,
-            rule: DecayRule::Matrices,
-        });
+        let mut optimizer = AdamW::<Cpu>::new(AdamWConfig::new(0.01, 5.0));
         let (layer, norm) = optimizer.step(layer.clone(), gradients(&layer, 1.0), 0.1).unwrap();
-        assert!(norm > 0.0 && !optimizer.moments.is_empty());
-        let before = optimizer.clone();
+        let params = named_params(&layer);
+        let before = (optimizer.step, optimizer.moments(&params));
+        assert!(norm > 0.0 && !before.1.is_empty());
         for scale in [f32::INFINITY, f32::NAN] {
             let refused = optimizer.step(layer.clone(), gradients(&layer, scale), 0.1);
             assert!(matches!(refused, Err(Divergence::Gradient(norm)) if !norm.is_finite()), "{scale}");
-            assert_eq!((optimizer.step, &optimizer.moments), (before.step, &before.moments));
+            assert_eq!((optimizer.step, optimizer.moments(&params)), before);
         }
     }
 }

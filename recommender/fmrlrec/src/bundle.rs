@@ -19,7 +19,7 @@ mod search_plans;
 
 pub use new_items::FeatureWidth;
 
-use files::{attributes, curves_csv, read_config, read_json, read_manifest, verify, write_json, write_text};
+use files::{attributes, curves_csv, id_of, read_config, read_json, read_manifest, verify, write_json, write_text};
 
 use crate::checkpoint::{read_params, write_params};
 use crate::data::pack_histories;
@@ -31,7 +31,7 @@ use crate::{BundleError, Cpu, EpochLine, Report, TrainConfig, model_card};
 use burn::tensor::{Tensor, TensorData};
 use feature_store::{
     ATTRIBUTES_FILE, Attribute, FeatureDtype, FeatureMatrix, FileEntry, Item, StagedDir, Vocabulary, read_items,
-    sha256_bytes, sha256_file, write_attributes, write_items, write_matrix,
+    sha256_file, write_attributes, write_items, write_matrix,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -92,8 +92,7 @@ pub(crate) fn write_bundle(dir: &Path, contents: &BundleContents<'_>) -> Result<
     let root = staged.path();
     let width = contents.config.train.model.largest_dim();
     write_json(&root.join("config.json"), contents.config)?;
-    write_params(&root.join("weights.safetensors"), &named_params(contents.model))
-        .map_err(|reason| BundleError::file(&root.join("weights.safetensors"), reason))?;
+    write_params(&root.join("weights.safetensors"), &named_params(contents.model))?;
     let mut mask = vec![1u8; contents.items.len() + 1];
     mask[0] = 0;
     write_matrix(&root.join("item_table.safetensors"), contents.table, &mask, width, FeatureDtype::F32)?;
@@ -111,8 +110,7 @@ pub(crate) fn write_bundle(dir: &Path, contents: &BundleContents<'_>) -> Result<
         let (bytes, sha256) = sha256_file(&root.join(name))?;
         files.insert(name.to_owned(), FileEntry { bytes, sha256 });
     }
-    let all: String = files.values().map(|entry| entry.sha256.as_str()).collect();
-    let id = sha256_bytes(all.as_bytes())[..16].to_owned();
+    let id = id_of(&files);
     write_json(&root.join(MANIFEST), &BundleManifest { schema_version: BUNDLE_VERSION, id, files })?;
     staged.commit()?;
     Ok(())

@@ -4,7 +4,7 @@
 
 use crate::EpochLine;
 use crate::params::ParamValues;
-use feature_store::sha256_bytes;
+use feature_store::{StoreError, sha256_bytes};
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -55,14 +55,14 @@ const UNSEALED: &str = "progress";
 /// Writes a checkpoint; see [`Checkpoint`] for the parts.
 ///
 /// # Errors
-/// The system's words.
+/// The system's failure.
 pub(crate) fn save_checkpoint(
     path: &Path,
     progress: &Progress,
     params: &Params,
     best: &Params,
     moments: &Moments,
-) -> Result<(), String> {
+) -> Result<(), StoreError> {
     let mut tensors: BTreeMap<String, &ParamValues> = BTreeMap::new();
     tensors.extend(params.iter().map(|(name, values)| (format!("param/{name}"), values)));
     tensors.extend(best.iter().map(|(name, values)| (format!("best/{name}"), values)));
@@ -70,7 +70,7 @@ pub(crate) fn save_checkpoint(
         tensors.insert(format!("first/{name}"), first);
         tensors.insert(format!("second/{name}"), second);
     }
-    let progress = serde_json::to_string(progress).map_err(|e| e.to_string())?;
+    let progress = serde_json::to_string(progress).expect("numbers and texts are always JSON");
     let mut digest = Digest::of(&progress);
     for (name, tensor) in &tensors {
         digest.add(name, &tensor.shape, &le_bytes(&tensor.values));
@@ -168,7 +168,10 @@ impl Digest {
 }
 
 /// Writes f32 tensors beside `path` and renames.
-pub(crate) fn write_params(path: &Path, params: &Params) -> Result<(), String> {
+///
+/// # Errors
+/// The system's failure.
+pub(crate) fn write_params(path: &Path, params: &Params) -> Result<(), StoreError> {
     write(path, &params.iter().map(|(name, param)| (name.clone(), param)).collect(), None)
 }
 
@@ -211,15 +214,20 @@ fn write(
     path: &Path,
     tensors: &BTreeMap<String, &ParamValues>,
     metadata: Option<HashMap<String, String>>,
-) -> Result<(), String> {
+) -> Result<(), StoreError> {
     let views = tensors.iter().map(|(name, param)| (name.as_str(), Borrowed(param)));
-    let data = safetensors::serialize(views, metadata).map_err(|e| e.to_string())?;
+    let data = safetensors::serialize(views, metadata).expect("a parameter has as many values as its shape says");
+    // One name, since one training at a time has an output: what a killed one left is written over.
     let part = path.with_extension("part");
     let written = std::fs::File::create(&part).and_then(|mut file| {
         std::io::Write::write_all(&mut file, &data)?;
         file.sync_all()
     });
-    written.and_then(|()| std::fs::rename(&part, path)).map_err(|e| e.to_string())
+    written.and_then(|()| std::fs::rename(&part, path)).map_err(|source| {
+        // Best effort: the error that is returned is the one that matters.
+        let _ = std::fs::remove_file(&part);
+        StoreError::Io { path: path.to_path_buf(), source }
+    })
 }
 
 fn tensors(data: &[u8]) -> Result<Params, String> {

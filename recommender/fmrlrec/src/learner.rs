@@ -19,7 +19,7 @@ pub struct Learner<B: TrainingBackend> {
     /// The model.
     pub model: FmrlRec<B>,
     /// Its optimizer, which also counts the steps.
-    pub optimizer: AdamW,
+    pub optimizer: AdamW<B::InnerBackend>,
     /// Share of activations dropped.
     pub dropout: f64,
     /// With the step's number it fixes the dropout masks.
@@ -75,11 +75,12 @@ impl<B: TrainingBackend> Learner<B> {
         let scored = self.forward(batch, features, objective, &mut dropout);
         let old = self.old_table.as_ref();
         let loss = total_loss(scored, &batch.labels, objective, &self.exits, old);
-        let value = host_values::<f64, _, 2>(loss.clone())[0];
+        let grads = GradientsParams::from_grads(loss.backward(), &self.model);
+        // Read only now: a GPU would wait here before it is given the backward pass.
+        let value = host_values::<f64, _, 2>(loss)[0];
         if !value.is_finite() {
             return Err(Divergence::Loss(value));
         }
-        let grads = GradientsParams::from_grads(loss.backward(), &self.model);
         let (model, _) = self.optimizer.step(self.model.clone(), grads, learning_rate)?;
         self.model = model;
         Ok(value)

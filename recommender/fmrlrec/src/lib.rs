@@ -60,6 +60,12 @@ pub type Cpu = burn_flex::Flex;
 pub type CpuTraining = burn::backend::Autodiff<Cpu>;
 
 /// A backend to train on: gradients, and the model's own operations.
-pub trait TrainingBackend: AutodiffBackend<InnerBackend: ops::NestedBackend> + ops::NestedBackend {}
+pub trait TrainingBackend:
+    AutodiffBackend<InnerBackend: ops::NestedBackend + ops::UpdateBackend> + ops::NestedBackend
+{
+}
 
-impl<B: AutodiffBackend<InnerBackend: ops::NestedBackend> + ops::NestedBackend> TrainingBackend for B {}
+impl<B> TrainingBackend for B where
+    B: AutodiffBackend<InnerBackend: ops::NestedBackend + ops::UpdateBackend> + ops::NestedBackend
+{
+}

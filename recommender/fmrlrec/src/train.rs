@@ -3,7 +3,7 @@
 //! Where the paper's code slips, ours does not: norms, biases and the LRU's logs do not decay, the
 //! first step has a learning rate above 0, and metrics are means over users, not over batches.
 
-use crate::adamw::{AdamW, AdamWConfig, DecayRule};
+use crate::adamw::{AdamW, AdamWConfig};
 use crate::checkpoint::{Checkpoint, Params, Progress, save_checkpoint};
 use crate::compatibility::OldTable;
 use crate::data::{LeaveOneOut, Split, check_sequences, training_batches};
@@ -23,7 +23,7 @@ use crate::{
 };
 use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
-use feature_store::{Attribute, Item, Snapshot, sha256_bytes};
+use feature_store::{Attribute, Item, Snapshot, StoreError, sha256_bytes};
 use std::path::{Path, PathBuf};
 
 /// Where training runs. Evaluation and the Bundle are the CPU's in any case.
@@ -146,14 +146,7 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
         let text = serde_json::to_string(config).map_err(|e| TrainError::Config(e.to_string()))?;
         let old = job.old.map_or("", Bundle::id);
         let name = sha256_bytes(format!("{text}{snapshot}{old}").as_bytes());
-        let optimizer = AdamW::new(AdamWConfig {
-            beta_1: 0.9,
-            beta_2: 0.999,
-            epsilon: 1e-9,
-            weight_decay: config.optimizer.weight_decay,
-            clip_norm: config.optimizer.clip_norm,
-            rule: DecayRule::Matrices,
-        });
+        let optimizer = AdamW::new(AdamWConfig::new(config.optimizer.weight_decay, config.optimizer.clip_norm));
         let [rows, feature_dim] = features.seen.dims();
         let mut model = FmrlRec::new(&config.model, feature_dim, rows - 1, config.seed, &features.seen.device());
         if let Some(Principal { directions, variances, .. }) = &features.principal {
@@ -178,12 +171,12 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
             best: Default::default(),
         };
         if resume {
-            run.load()?;
+            run.load(&features.seen.device())?;
         }
         Ok(run)
     }
 
-    fn load(&mut self) -> Result<(), TrainError> {
+    fn load(&mut self, device: &B::Device) -> Result<(), TrainError> {
         let checkpoint = Checkpoint::load(&self.checkpoint).map_err(|reason| self.checkpoint_error(reason))?;
         if checkpoint.progress.run != self.progress.run {
             return Err(self.checkpoint_error("belongs to another configuration or Snapshot; remove it to begin anew"));
@@ -191,8 +184,7 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
         self.learner.model = load_params(self.learner.model.clone(), &checkpoint.params)
             .map_err(|reason| self.checkpoint_error(reason))?;
         self.best = checkpoint.best;
-        self.learner.optimizer.step = checkpoint.progress.step;
-        self.learner.optimizer.moments = checkpoint.moments;
+        self.learner.optimizer.resume(checkpoint.progress.step, checkpoint.moments, device);
         self.progress = checkpoint.progress;
         Ok(())
     }
@@ -200,10 +192,11 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
     fn save(&self) -> Result<(), TrainError> {
         let params = self.params()?;
         if let Some(parent) = self.checkpoint.parent() {
-            std::fs::create_dir_all(parent).map_err(|e| self.checkpoint_error(e))?;
+            std::fs::create_dir_all(parent).map_err(|source| StoreError::Io { path: parent.to_path_buf(), source })?;
         }
-        save_checkpoint(&self.checkpoint, &self.progress, &params, &self.best, &self.learner.optimizer.moments)
-            .map_err(|reason| self.checkpoint_error(reason))
+        let moments = self.learner.optimizer.moments(&params);
+        save_checkpoint(&self.checkpoint, &self.progress, &params, &self.best, &moments)?;
+        Ok(())
     }
 
     /// The parameters, which are finite: others are never written, so that the last good checkpoint stays.

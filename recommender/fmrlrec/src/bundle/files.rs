@@ -1,9 +1,10 @@
 //! The files of a Bundle's folder: checked before they are read, and written as text.
 
-use super::{BUNDLE_VERSION, BundleConfig, BundleManifest, OLDEST_VERSION};
+use super::{BUNDLE_VERSION, BundleConfig, BundleManifest, MANIFEST, OLDEST_VERSION, search_plans};
 use crate::{BundleError, EpochLine};
-use feature_store::{ATTRIBUTES_FILE, Attribute, FileEntry, read_attributes, sha256_file};
+use feature_store::{ATTRIBUTES_FILE, Attribute, FileEntry, StoreError, read_attributes, sha256_bytes, sha256_file};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub(super) fn read_manifest(path: &Path) -> Result<BundleManifest, BundleError> {
@@ -18,7 +19,18 @@ pub(super) fn read_manifest(path: &Path) -> Result<BundleManifest, BundleError> 
             ),
         ));
     }
-    serde_json::from_value(value).map_err(|e| BundleError::file(path, e))
+    let manifest: BundleManifest = serde_json::from_value(value).map_err(|e| BundleError::file(path, e))?;
+    if manifest.id != id_of(&manifest.files) {
+        return Err(BundleError::file(path, "was altered: its id is not that of the files it lists: copy it again"));
+    }
+    Ok(manifest)
+}
+
+/// The id of a Bundle of these files: what was trained, so without the plans for searching.
+pub(super) fn id_of(files: &BTreeMap<String, FileEntry>) -> String {
+    let trained = files.iter().filter(|(name, _)| !name.starts_with(search_plans::PREFIX));
+    let all: String = trained.map(|(_, entry)| entry.sha256.as_str()).collect();
+    sha256_bytes(all.as_bytes())[..16].to_owned()
 }
 
 /// A Bundle from before `model.vector_norm` does not say it and has none; a config of today must.
@@ -47,9 +59,12 @@ pub(super) fn verify(path: &Path, entry: Option<&FileEntry>) -> Result<(), Bundl
     let (bytes, sha256) = sha256_file(path)?;
     if bytes != entry.bytes {
         let expected = entry.bytes;
+        // The checksum tells which of the two is wrong.
+        let wrong = if sha256 == entry.sha256 { &path.with_file_name(MANIFEST) } else { path };
+        let name = path.file_name().unwrap_or_default().display();
         return Err(BundleError::file(
-            path,
-            format!("has {bytes} bytes and bundle.json says {expected}: copy it again"),
+            wrong,
+            format!("{name} has {bytes} bytes and {MANIFEST} says {expected}: copy it again"),
         ));
     }
     if sha256 != entry.sha256 {
@@ -80,7 +95,7 @@ pub(super) fn curves_csv(curves: &[EpochLine]) -> String {
 }
 
 pub(super) fn write_text(path: &Path, text: &str) -> Result<(), BundleError> {
-    std::fs::write(path, text).map_err(|e| BundleError::file(path, e))
+    std::fs::write(path, text).map_err(|source| StoreError::Io { path: path.to_path_buf(), source }.into())
 }
 
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), BundleError> {

@@ -7,12 +7,11 @@
 
 use super::{Bundle, BundleManifest, MANIFEST, read_manifest, verify};
 use crate::BundleError;
-use feature_store::{FileEntry, sha256_bytes};
-use std::io::Write as _;
+use feature_store::{FileEntry, sha256_bytes, write_whole};
 use std::path::Path;
 
 /// First part of the file's name.
-const PREFIX: &str = "search-plans-";
+pub(super) const PREFIX: &str = "search-plans-";
 
 impl Bundle {
     /// The plans as they were written; none if nobody chose any.
@@ -28,13 +27,13 @@ impl Bundle {
         let mut manifest = read_manifest(&dir.join(MANIFEST))?;
         let sha256 = sha256_bytes(text.as_bytes());
         let name = format!("{PREFIX}{}.json", &sha256[..16]);
-        write_synced(&dir.join(&name), text.as_bytes())?;
+        write_whole(&dir.join(&name), text.as_bytes())?;
         let old: Vec<String> = names(&manifest).filter(|old| **old != name).cloned().collect();
         old.iter().for_each(|old| drop(manifest.files.remove(old)));
         manifest.files.insert(name, FileEntry { bytes: text.len() as u64, sha256 });
         let path = dir.join(MANIFEST);
         let text = serde_json::to_string_pretty(&manifest).map_err(|error| BundleError::file(&path, error))?;
-        write_synced(&path, (text + "\n").as_bytes())?;
+        write_whole(&path, (text + "\n").as_bytes())?;
         // They are not listed any more; a failure to remove them harms nobody.
         old.iter().for_each(|old| drop(std::fs::remove_file(dir.join(old))));
         Ok(())
@@ -51,16 +50,4 @@ pub(super) fn read(dir: &Path, manifest: &BundleManifest) -> Result<Option<Strin
 
 fn names(manifest: &BundleManifest) -> impl Iterator<Item = &String> {
     manifest.files.keys().filter(|name| name.starts_with(PREFIX))
-}
-
-/// Writes beside `path`, syncs and renames.
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), BundleError> {
-    let mut part = path.as_os_str().to_os_string();
-    part.push(".part");
-    let part = Path::new(&part);
-    let written = std::fs::File::create(part).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.and_then(|()| std::fs::rename(part, path)).map_err(|error| BundleError::file(path, error))
 }

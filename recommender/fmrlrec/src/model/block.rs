@@ -21,7 +21,7 @@ pub struct FeedForward<B: Backend> {
     pub w_2: NestedLinear<B>,
 }
 
-impl<B: Backend> FeedForward<B> {
+impl<B: NestedBackend> FeedForward<B> {
     /// # Shapes
     /// `[n, d]` -> `[n, d]`.
     pub fn forward(&self, x: Tensor<B, 2>, dropout: &mut Dropout) -> Tensor<B, 2> {

@@ -1,7 +1,7 @@
 //! How the own operations enter burn's autodiff graph. A custom operation has one output, so real
 //! and imaginary parts travel in one tensor.
 
-use super::{Factored, LossAndGrads, NestedBackend, Objective, host_values};
+use super::{Factored, LossAndGrads, Mask, NestedBackend, Objective, host_values};
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -103,6 +103,10 @@ impl<B: NestedBackend, C: CheckpointStrategy> NestedBackend for Autodiff<B, C> {
         _: FloatTensor<Self>,
     ) -> [FloatTensor<Self>; 2] {
         panic!("the norm has no second derivative: nothing in training asks for one")
+    }
+
+    fn dropout_mask(mask: &Mask, shape: [usize; 2], device: &Self::Device) -> FloatTensor<Self> {
+        <Self as AutodiffBackend>::from_inner(B::dropout_mask(mask, shape, device))
     }
 
     fn nested_cross_entropy(

@@ -3,13 +3,14 @@
 //! thirty times for its norm, and materialise dims x positions x items for the loss.
 //!
 //! On CPU they compute on host slices, where the tensors live, in f32 or f64. Any other backend gets
-//! [`portable`] tensor operations, and a GPU a kernel for the scan; the autodiff side stays as it is.
+//! [`portable`] tensor operations, and a GPU kernels for the scan, dropout and AdamW; the autodiff side stays as it is.
 
 mod autodiff;
 mod cross_entropy;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod cube;
 mod exp;
+mod mask;
 mod norm;
 pub mod portable;
 mod product;
@@ -18,13 +19,18 @@ mod scan;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod scan_kernels;
 mod softmax;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod step_kernels;
+mod update;
 
 pub use cross_entropy::{CrossEntropy, Objective, Scoring, nested_cross_entropy};
+pub use mask::Mask;
 pub use norm::{LAYER_NORM_EPS, nested_norm, nested_norm_backward};
 pub(crate) use product::{Matrix, multiply_add};
 pub use product::{add_slice_scores, slices};
 pub use real::Real;
 pub use scan::{lru_scan, lru_scan_backward};
+pub use update::{Update, UpdateBackend};
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
@@ -69,6 +75,15 @@ pub trait NestedBackend: Backend {
         grad: FloatTensor<Self>,
     ) -> [FloatTensor<Self>; 2] {
         portable::nested_norm_backward::<Self>(x, params, widths, grad)
+    }
+
+    /// A dropout mask of `shape`, the same on every backend: 0 or `scale`.
+    ///
+    /// # Shapes
+    /// `[n, d]`.
+    fn dropout_mask(mask: &Mask, shape: [usize; 2], device: &Self::Device) -> FloatTensor<Self> {
+        let values = TensorData::new(mask.values(shape[0] * shape[1]), shape);
+        Tensor::<Self, 2>::from_data(values, device).into_primitive().tensor()
     }
 
     /// Cross entropy over all dims with its gradients: forming them together costs less than keeping

@@ -7,8 +7,8 @@ use fmrlrec::model::dropout::Dropout;
 use fmrlrec::model::{FmrlRec, gather};
 use fmrlrec::ops::{Objective, Scoring, host_values, nested_cross_entropy};
 use fmrlrec::{
-    AdamW, AdamWConfig, Batch, Bundle, BundleError, CpuTraining, Cut, DecayRule, Device, Exit, ExitConfig, Learner,
-    ModelConfig, Part, ProjectorStart, Split, TrainConfig, evaluate, train,
+    AdamW, AdamWConfig, Batch, Bundle, BundleError, CpuTraining, Cut, Device, Exit, ExitConfig, Learner, ModelConfig,
+    Part, ProjectorStart, Split, TrainConfig, evaluate, train,
 };
 
 /// Two blocks, an exit after the first at dims 4 and 8.
@@ -120,14 +120,7 @@ fn check_loss(dims: &[usize], feature_dim: usize, vector_norm: bool) {
     };
     let expect = loss(&outputs[1], &main) + loss(&outputs[0], &exit);
 
-    let optimizer = AdamW::new(AdamWConfig {
-        beta_1: 0.9,
-        beta_2: 0.999,
-        epsilon: 1e-9,
-        weight_decay: 0.0,
-        clip_norm: 5.0,
-        rule: DecayRule::Matrices,
-    });
+    let optimizer = AdamW::new(AdamWConfig::new(0.0, 5.0));
     let exits = vec![Exit { depth: 1, objective: exit }];
     let mut learner = Learner { model, optimizer, dropout: 0.0, seed: 1, exits, old_table: None };
     let got = learner.step(&batch, &features, &main, 0.01).unwrap();

@@ -1,4 +1,4 @@
-//! The numbers of the CPU on a GPU: the scan's kernel with its backward, and training steps. Mesa's
+//! The numbers of the CPU on a GPU: each kernel, and training steps. Mesa's
 //! software device (Debian: mesa-vulkan-drivers) is enough for the feature `wgpu`.
 
 #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
@@ -30,10 +30,10 @@ mod parity {
     use burn::backend::Autodiff;
     use burn::tensor::{Tensor, TensorData, TensorPrimitive};
     use fmrlrec::model::FmrlRec;
-    use fmrlrec::ops::{NestedBackend, Objective, host_values};
+    use fmrlrec::ops::{Mask, NestedBackend, Objective, Update, UpdateBackend, host_values};
     use fmrlrec::{
-        AdamW, AdamWConfig, Batch, Cpu, DecayRule, Exit, Learner, LeaveOneOut, ModelConfig, ProjectorStart,
-        TrainingBackend, training_batches,
+        AdamW, AdamWConfig, Batch, Cpu, Exit, Learner, LeaveOneOut, ModelConfig, ProjectorStart, TrainingBackend,
+        training_batches,
     };
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
@@ -41,8 +41,10 @@ mod parity {
     const ITEMS: usize = 300;
     const FEATURES: usize = 24;
 
-    pub(super) fn check<G: NestedBackend>() {
+    pub(super) fn check<G: NestedBackend + UpdateBackend>() {
         scans_agree::<G>();
+        masks_agree::<G>();
+        updates_agree::<G>();
         training_agrees::<G>();
     }
 
@@ -84,7 +86,49 @@ mod parity {
         [host(h), host(du), host(dlambda)]
     }
 
-    fn training_agrees<G: NestedBackend>() {
+    /// Bit by bit, from any word of a block on and past the lower half of the block's number.
+    fn masks_agree<G: NestedBackend>() {
+        for (start, shape) in [(0, [1, 1]), (0, [3, 16]), (5, [7, 13]), (31, [1, 1]), ((16 << 32) - 40, [9, 11])] {
+            let mask = Mask { key: [0xa7; 32], stream: (3 << 32) + 9, start, threshold: 1 << 30, scale: 4.0 / 3.0 };
+            let gpu = G::dropout_mask(&mask, shape, &Default::default());
+            let gpu: Vec<f32> = host_values(Tensor::<G, 2>::from_primitive(TensorPrimitive::Float(gpu)));
+            assert_eq!(gpu, mask.values(shape[0] * shape[1]), "from word {start}");
+        }
+    }
+
+    /// Twice, so that the second update starts from moments that are not 0; the gradients' norm too.
+    fn updates_agree<G: NestedBackend + UpdateBackend>() {
+        let (cpu, gpu) = (updated::<Cpu>(), updated::<G>());
+        for (what, (gpu, cpu)) in ["values", "moments", "squares"].iter().zip(gpu.iter().zip(&cpu)) {
+            close(what, gpu, cpu);
+        }
+    }
+
+    fn updated<B: UpdateBackend>() -> [Vec<f32>; 3] {
+        const N: usize = 1000;
+        let tensor = |values: Vec<f32>, rows: usize| {
+            let data = TensorData::new(values, [rows, N]);
+            Tensor::<B, 2>::from_data(data, &Default::default()).into_primitive().tensor()
+        };
+        let host = |primitive| host_values(Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(primitive)));
+        let (mut values, mut moments) = (tensor(random(7, N), 1), tensor(vec![0.0; 2 * N], 2));
+        for step in 1..=2 {
+            let update = Update {
+                clip: 0.7,
+                beta_1: 0.9,
+                beta_2: 0.999,
+                epsilon: 1e-9,
+                keep: 0.99,
+                rate: 0.01 / (1.0 - 0.9f64.powi(step)),
+                root: (1.0 - 0.999f64.powi(step)).sqrt(),
+            };
+            [values, moments] = B::adamw(values, tensor(random(7 + step as u64, N), 1), moments, &update);
+        }
+        let squares = B::sum_of_squares(&[values.clone(), moments.clone()]);
+        [host(values), host(moments), vec![squares as f32]]
+    }
+
+    fn training_agrees<G: NestedBackend + UpdateBackend>() {
         // Wide slices: the last is factored on both sides; with norms and learned vectors, as on Amazon, none is.
         for (dims, normed) in [(vec![4, 8], false), (vec![4, 8, 64], false), (vec![4, 8, 64], true)] {
             let (cpu, gpu) = (losses::<Autodiff<Cpu>>(&dims, normed), losses::<Autodiff<G>>(&dims, normed));
@@ -112,14 +156,7 @@ mod parity {
         let exit = Objective { dims: dims[..1].to_vec(), weights: vec![0.3], distillation: 0.0 };
         let mut learner = Learner::<B> {
             model: FmrlRec::new(&config, FEATURES, ITEMS, 9, &device),
-            optimizer: AdamW::new(AdamWConfig {
-                beta_1: 0.9,
-                beta_2: 0.999,
-                epsilon: 1e-9,
-                weight_decay: 0.01,
-                clip_norm: 1.0,
-                rule: DecayRule::Matrices,
-            }),
+            optimizer: AdamW::new(AdamWConfig::new(0.01, 1.0)),
             dropout: 0.2,
             seed: 5,
             exits: vec![Exit { depth: 1, objective: exit }],

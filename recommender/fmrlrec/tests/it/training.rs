@@ -295,6 +295,19 @@ fn a_damaged_bundle_is_refused_by_name() {
     }
     check("bundle.json", &|_| b"{\"schema_version\": 99}".to_vec(), "version 99");
     check("bundle.json", &|_| b"not json".to_vec(), "is not what this program writes");
+    let edited = |key: &str, change: fn(&mut serde_json::Value)| {
+        let key = key.to_owned();
+        move |bytes: Vec<u8>| {
+            let mut manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            change(manifest.pointer_mut(&key).unwrap());
+            manifest.to_string().into_bytes()
+        }
+    };
+    let other_digits = |value: &mut serde_json::Value| *value = value.as_str().unwrap().replace('0', "1").into();
+    check("bundle.json", &edited("/id", |value| *value = "0123456789abcdef".into()), "its id is not that of the files");
+    check("bundle.json", &edited("/files/report.json/sha256", other_digits), "its id is not that of the files");
+    let one_more = |value: &mut serde_json::Value| *value = (value.as_u64().unwrap() + 1).into();
+    check("bundle.json", &edited("/files/report.json/bytes", one_more), "report.json has");
     std::fs::remove_file(output.join("items.parquet")).unwrap();
     assert!(Bundle::open(&output).unwrap_err().to_string().contains("items.parquet"));
 }
