@@ -163,5 +163,9 @@ fn page(
     if !view.dims().contains(&dim) || offset >= retrieval::MAX_K {
         return Err(Problem::bad_request("cursor is none that this call gave; leave it out"));
     }
+    // A cursor is no secret and no key: it gives no larger dim than the request would get without it.
+    if dim > choice.dim {
+        return Err(expired("the request is of a tier with a smaller dim than the page before"));
+    }
     Ok(Page { dim, offset, history: cursor.history })
 }

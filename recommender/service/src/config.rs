@@ -5,11 +5,13 @@
 
 use crate::ServiceError;
 use crate::access::AccessConfig;
+use crate::cors::CorsConfig;
 use crate::routes::wrong_picture_url;
 use crate::tiers::{TierConfig, kept_tiers, validate_tiers};
 use crate::tls::TlsConfig;
 use feature_store::StateLocation;
 use fmrlrec::BundleShape;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Largest request body that may be configured, in bytes.
@@ -44,6 +46,9 @@ pub struct ServiceConfig {
     /// TLS on that port; without it requests and answers are plain text.
     #[serde(default)]
     pub tls: Option<TlsConfig>,
+    /// Web pages of other origins that may call `/v1/`; without it none may.
+    #[serde(default)]
+    pub cors: Option<CorsConfig>,
     /// Folder of the Bundle to serve.
     pub bundle: PathBuf,
     /// User state.
@@ -150,6 +155,15 @@ impl ServiceConfig {
                 format!("{:?} is no header name; use one such as \"x-tier\"", self.tier_header),
             ));
         }
+        if let Some(name) = self.access.published().filter(|_| !is_loopback(&self.bind)) {
+            let reason = format!(
+                "{name:?} is a key of the example config, which everybody knows, and bind = {:?} lets other machines \
+                 ask; make a key of your own",
+                self.bind
+            );
+            return Err(broken("access.keys", reason));
+        }
+        self.cors.as_ref().map_or(Ok(()), CorsConfig::validate)?;
         if let Some(wrong) = wrong_picture_url(&self.ui.picture_url) {
             return Err(broken("ui.picture_url", format!("{:?} {wrong}", self.ui.picture_url)));
         }
@@ -193,11 +207,17 @@ impl ServiceConfig {
     }
 }
 
+/// Whether only this machine can ask at an address.
+fn is_loopback(bind: &str) -> bool {
+    let host = bind.rsplit_once(':').map_or(bind, |(host, _)| host);
+    host == "localhost" || bind.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
+}
+
 pub(crate) fn in_range(field: &'static str, value: u64, most: u64) -> Result<(), ServiceError> {
     if (1..=most).contains(&value) { Ok(()) } else { Err(broken(field, format!("{value} is not in 1..={most}"))) }
 }
 
-fn at_most(field: &'static str, value: u64, most: u64) -> Result<(), ServiceError> {
+pub(crate) fn at_most(field: &'static str, value: u64, most: u64) -> Result<(), ServiceError> {
     if value <= most { Ok(()) } else { Err(broken(field, format!("{value} is not in 0..={most}"))) }
 }
 

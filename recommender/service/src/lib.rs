@@ -1,7 +1,8 @@
 //! The HTTP service: recommendations at a dim chosen per request, from one Bundle and one store.
 //!
 //! ```text
-//! request -> observe (request id, API key, timeout, metrics) -> limits (body, lists, keys)
+//! request -> cross_origin (pages of other origins) -> observe (request id, API key, timeout, metrics)
+//!         -> limits (body, lists, keys)
 //!         -> tier or dim, rate -> fair queue of the tiers -> compute thread: user vector (kept or
 //!            computed) and search of a batch, at the dim of the tier's level -> answer
 //! ```
@@ -15,9 +16,12 @@ mod access;
 mod added;
 mod asking;
 mod attributes;
+mod checks;
 mod clock;
 mod compute;
 mod config;
+mod cors;
+mod cross_origin;
 mod cursor;
 mod error;
 mod filter;
@@ -49,6 +53,7 @@ mod view;
 pub use access::{AccessConfig, KeyConfig, Scope};
 pub use clock::{Clock, system_clock};
 pub use config::{LimitsConfig, ServerConfig, ServiceConfig, StateConfig, UiConfig};
+pub use cors::CorsConfig;
 pub use error::ServiceError;
 pub use routes::openapi_json;
 pub use server::{Surroundings, run, run_in, run_with_clock};

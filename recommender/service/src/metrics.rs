@@ -1,5 +1,5 @@
 //! Prometheus metrics. Every label takes few values: route patterns, statuses, tiers of the config,
-//! trained dims; never a path, a key or a user.
+//! trained dims, the newest Bundles; never a path, a key or a user.
 
 use crate::compute::Ranked;
 use crate::served::BundleSlot;
@@ -11,7 +11,8 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Label of requests whose path is no route, or which chose no tier or dim.
@@ -23,6 +24,9 @@ const LATENCY_BUCKETS_S: [f64; 14] =
 
 /// Upper bounds of the batch sizes.
 const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// Bundles whose answers are counted apart, those served last: a service may live through any number of them.
+const BUNDLES: usize = 8;
 
 /// Upper bounds of the shares that two Bundles agree on.
 const OVERLAP_BUCKETS: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
@@ -57,6 +61,8 @@ pub(crate) struct Metrics {
     requests: IntCounterVec,
     latency_s: HistogramVec,
     bundle: IntGaugeVec,
+    /// Bundles that were served, the last one last.
+    bundles: Arc<Mutex<VecDeque<String>>>,
     pub(crate) in_flight: IntGauge,
     pub(crate) events: IntCounterVec,
     pub(crate) unknown_items: IntCounter,
@@ -112,6 +118,7 @@ impl Metrics {
             requests: counter("http_requests_total", "Requests answered.", &["route", "status", "tier", "dim"])?,
             latency_s,
             bundle: gauge("bundle_info", "1 for each Bundle that is served.", &["bundle_id"])?,
+            bundles: Arc::default(),
             in_flight: IntGauge::new("recommender_http_requests_in_flight", "Requests begun and not yet answered.")?,
             events: counter("events_total", "Events accepted, by outcome.", &["outcome"])?,
             unknown_items: IntCounter::new(
@@ -173,6 +180,30 @@ impl Metrics {
         let on_trial = slot.trial().map(|trial| trial.served);
         for served in std::iter::once(slot.current()).chain(on_trial) {
             self.bundle.with_label_values(&[served.bundle.id()]).set(1);
+            self.serves(served.bundle.id());
+        }
+    }
+
+    /// Notes that a Bundle is served, and forgets what was counted of those that were long ago.
+    fn serves(&self, bundle_id: &str) {
+        // The list is whole between calls, so a lock that a panic left behind is still good.
+        let mut bundles = self.bundles.lock().unwrap_or_else(PoisonError::into_inner);
+        bundles.retain(|known| known != bundle_id);
+        bundles.push_back(bundle_id.to_owned());
+        while bundles.len() > BUNDLES {
+            bundles.pop_front().iter().for_each(|gone| self.forget_bundle(gone));
+        }
+    }
+
+    fn forget_bundle(&self, bundle_id: &str) {
+        // What never answered has no series: that is all an error can say.
+        let _ = self.answer_s.remove_label_values(&[bundle_id]);
+        for metric in self.answers.collect().iter().flat_map(|family| family.get_metric()) {
+            let label = |name: &str| metric.get_label().iter().find(|label| label.name() == name);
+            let (of, tier) = (label("bundle_id"), label("tier"));
+            if let Some(tier) = tier.filter(|_| of.is_some_and(|of| of.value() == bundle_id)) {
+                let _ = self.answers.remove_label_values(&[bundle_id, tier.value()]);
+            }
         }
     }
 
@@ -182,7 +213,7 @@ impl Metrics {
         self.queue_depth.reset();
     }
 
-    /// Counts one answered request; `route` is the pattern that matched.
+    /// Counts one answered request; `route` is the pattern that matched, or what stands for one.
     pub(crate) fn answered(&self, route: Option<&str>, status: StatusCode, labels: &Labels, took: Duration) {
         let dim = labels.dim.map(|dim| dim.to_string());
         let (route, tier, dim) =
@@ -205,4 +236,30 @@ fn counter(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, pro
 
 fn gauge(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
     IntGaugeVec::new(Opts::new(format!("recommender_{name}"), help), labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BUNDLES, Metrics};
+
+    #[test]
+    fn what_was_counted_of_bundles_long_gone_is_forgotten() {
+        let metrics = Metrics::new().unwrap();
+        let serve = |number: usize| {
+            let id = format!("b{number}");
+            metrics.serves(&id);
+            for tier in ["bulk", "premium"] {
+                metrics.answers.with_label_values(&[id.as_str(), tier]).inc();
+            }
+            metrics.answer_s.with_label_values(&[id.as_str()]).observe(0.01);
+        };
+        (0..BUNDLES).for_each(serve);
+        // One that is served again is the newest.
+        [0, BUNDLES, BUNDLES + 1].into_iter().for_each(serve);
+        let text = metrics.text().unwrap();
+        for number in 0..BUNDLES + 2 {
+            let kept = text.contains(&format!("bundle_id=\"b{number}\""));
+            assert_eq!(kept, ![1, 2].contains(&number), "b{number} in\n{text}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 use crate::ServiceError;
 use crate::added::AddedError;
+use crate::checks::Checks;
 use crate::request_id::REQUEST_ID_HEADER;
 use crate::trace_context::{TRACEPARENT, TraceContext};
 use actix_web::error::{PathError, QueryPayloadError};
@@ -34,6 +35,8 @@ pub(crate) struct Problem {
     request_id: Option<String>,
     /// As the request id.
     trace: Option<Box<TraceContext>>,
+    /// Of a service that is not ready: each part by name.
+    checks: Option<Box<Checks>>,
 }
 
 /// The document as sent.
@@ -57,11 +60,22 @@ pub(crate) struct ProblemDocument {
     /// As in the `retry-after` header, which one of a batch's answers has not: seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_s: Option<u64>,
+    /// Of `/readyz?verbose`: each part of the service by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<Box<Checks>>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
-        Problem { status, detail: detail.into(), allow: None, retry_after_s: None, request_id: None, trace: None }
+        Problem {
+            status,
+            detail: detail.into(),
+            allow: None,
+            retry_after_s: None,
+            request_id: None,
+            trace: None,
+            checks: None,
+        }
     }
 
     /// 400.
@@ -128,11 +142,17 @@ impl Problem {
             detail: self.detail.clone(),
             request_id: self.request_id.clone().unwrap_or_default(),
             retry_after_s: self.retry_after_s,
+            checks: self.checks.clone(),
         }
     }
 
     pub(crate) fn with_trace(mut self, trace: &TraceContext) -> Problem {
         self.trace = Some(Box::new(*trace));
+        self
+    }
+
+    pub(crate) fn with_checks(mut self, checks: Checks) -> Problem {
+        self.checks = Some(Box::new(checks));
         self
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct ServedBundle {
     pub(crate) generation: u64,
     /// Folder it came from, if the service loaded it.
     pub(crate) folder: PathBuf,
+    /// When it was loaded, in milliseconds since the Unix epoch.
+    pub(crate) loaded_ms: i64,
     /// Mean time of one request in a batch, by dim, as bits of an f32 in microseconds; 0 is unknown.
     costs_us: Vec<AtomicU32>,
 }
@@ -51,7 +53,7 @@ impl ServedBundle {
     ///
     /// # Errors
     /// The item table cannot be served.
-    pub(crate) fn new(mut bundle: Bundle, folder: PathBuf) -> Result<ServedBundle, ServiceError> {
+    pub(crate) fn new(mut bundle: Bundle, folder: PathBuf, loaded_ms: i64) -> Result<ServedBundle, ServiceError> {
         let rows = bundle.take_item_table();
         let refused = |source| ServiceError::Table { bundle_id: bundle.id().to_string(), source };
         let table = Arc::new(NestedTable::new(&rows, bundle.dims()).map_err(refused)?);
@@ -73,6 +75,7 @@ impl ServedBundle {
             refreshed: Mutex::new(None),
             generation,
             folder,
+            loaded_ms,
             costs_us,
         })
     }

@@ -3,6 +3,7 @@
 use crate::clock::{Clock, system_clock};
 use crate::compute::TICK;
 use crate::config::{LimitsConfig, ServiceConfig};
+use crate::cross_origin::CrossOrigin;
 use crate::error::ServiceError;
 use crate::observe::observe;
 use crate::problem::Problem;
@@ -178,12 +179,14 @@ fn start(
     tracing::info!(%address, bundle_id, items = served.view().items(), ?dims, "serving");
     let tls = config.tls.as_ref().map(tls::server_config).transpose()?;
     let (serving, limits) = (serving.clone(), config.limits.clone());
+    let (cors, tier_header) = (config.cors.clone(), config.tier_header.clone());
     let app = move || {
         App::new()
             .app_data(serving.clone())
             .configure(|app| extractors(app, &limits))
             .configure(routes::configure)
             .wrap(from_fn(observe))
+            .wrap(CrossOrigin::new(cors.as_ref(), &tier_header, serving.metrics.clone()))
     };
     let server = HttpServer::new(app)
         .workers(config.server.workers)

@@ -48,10 +48,12 @@ pub(crate) struct Serving {
     /// Folder of the config's Bundle; others are looked for beside it.
     pub(crate) bundle_folder: PathBuf,
     /// Held while a Bundle is loaded or tiers are changed: one at a time, each checked against the other.
-    pub(crate) loading: tokio::sync::Mutex<()>,
+    pub(crate) loading: Arc<tokio::sync::Mutex<()>>,
     /// Item changes at once: they lay out tables, and must leave blocking threads to events.
     item_changes: Arc<Semaphore>,
     draining: AtomicBool,
+    /// Whether the last look for items that came or went failed.
+    items_stale: AtomicBool,
     in_flight: Arc<Semaphore>,
     pool: Pool,
 }
@@ -74,7 +76,7 @@ impl Serving {
         let (tiers, header, max_k) = (&config.tiers, &config.tier_header, config.limits.max_k);
         let tiers = Journal::open(&config.tiers_file, tiers, header, access.tiers(), &bundle.shape(), max_k)?;
         let metrics = Metrics::new()?;
-        let slot = BundleSlot::new(ServedBundle::new(bundle, config.bundle.clone())?);
+        let slot = BundleSlot::new(ServedBundle::new(bundle, config.bundle.clone(), clock())?);
         metrics.bundles_are(&slot);
         let users = Arc::new(UserStates::new(store, config.state.cache_mib << 20));
         let sizes = PoolSizes {
@@ -100,9 +102,10 @@ impl Serving {
             shadow: Shadow::new(),
             recent: Recent::default(),
             bundle_folder: config.bundle.clone(),
-            loading: tokio::sync::Mutex::new(()),
+            loading: Arc::default(),
             item_changes: Arc::new(Semaphore::new((config.server.blocking_threads / 2).max(1))),
             draining: AtomicBool::new(false),
+            items_stale: AtomicBool::new(false),
             in_flight: Arc::new(Semaphore::new(config.server.max_in_flight)),
         };
         serving.refresh_items().map_err(|error| ServiceError::AddedItems { reason: error.to_string() })?;
@@ -114,6 +117,12 @@ impl Serving {
     /// # Errors
     /// The store's failure, or no memory for the vectors.
     pub(crate) fn refresh_items(&self) -> Result<(), AddedError> {
+        let refreshed = self.refresh_bundles();
+        self.items_stale.store(refreshed.is_err(), Ordering::Release);
+        refreshed
+    }
+
+    fn refresh_bundles(&self) -> Result<(), AddedError> {
         for served in self.bundle.all() {
             served.refresh_items(self.store.store(), self.limits.added_items)?;
         }
@@ -140,6 +149,11 @@ impl Serving {
 
     pub(crate) fn draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether items are served as they were before the last look at the store, which failed.
+    pub(crate) fn items_stale(&self) -> bool {
+        self.items_stale.load(Ordering::Acquire)
     }
 }
 

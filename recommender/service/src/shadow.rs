@@ -12,6 +12,7 @@ use crate::routes::RecommendRequest;
 use crate::serving::{Serving, ranked_in_shadow};
 use crate::tiers::Choice;
 use crate::view::View;
+use actix_web::http::StatusCode;
 use actix_web::web;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -55,6 +56,8 @@ pub(crate) fn follow(
         let outcome = match compare(&serving, &other, &choice, ask, &answered).await {
             Ok(true) => "compared",
             Ok(false) => "left_out",
+            // The tier got busy in the meantime.
+            Err(problem) if problem.status == StatusCode::SERVICE_UNAVAILABLE => "left_out",
             Err(_) => "failed",
         };
         serving.metrics.shadow.with_label_values(&[outcome]).inc();

@@ -162,7 +162,7 @@ fn prepare(serving: &Serving, folder: &Path, wish: &SwapWish) -> Result<(SwapRep
     let begun = Instant::now();
     let bundle = Bundle::open(folder).map_err(refused)?;
     serving.tiers.fits(&bundle.shape()).map_err(refused)?;
-    let next = ServedBundle::new(bundle, folder.to_path_buf()).map_err(refused)?;
+    let next = ServedBundle::new(bundle, folder.to_path_buf(), (serving.clock)()).map_err(refused)?;
     let next = Arc::new(next);
     next.refresh_items(serving.store.store(), serving.limits.added_items)?;
     let load_ms = begun.elapsed().as_millis() as u64;
@@ -172,8 +172,11 @@ fn prepare(serving: &Serving, folder: &Path, wish: &SwapWish) -> Result<(SwapRep
     let mut overlaps = Vec::with_capacity(asked.len());
     for asked in &asked {
         let (old, new) = (first_items(serving, &current, asked)?, first_items(serving, &seen, asked)?);
-        if new.is_empty() {
-            return Err(refused("it answers a request of late with no item"));
+        match (old.is_empty(), new.is_empty()) {
+            (_, false) => {}
+            // Whoever has seen every item is answered none by any Bundle.
+            (true, true) => continue,
+            (false, true) => return Err(refused("it answers a request of late with no item")),
         }
         overlaps.push(new.iter().filter(|key| old.contains(key)).count() as f64 / new.len() as f64);
     }
@@ -185,7 +188,7 @@ fn prepare(serving: &Serving, folder: &Path, wish: &SwapWish) -> Result<(SwapRep
         let (found, least) = (overlap.unwrap_or_default(), wish.min_overlap);
         return Err(refused(format!(
             "over {} requests of late the first {COMPARED} items overlap by {found:.3}, below min_overlap {least}",
-            asked.len()
+            overlaps.len()
         )));
     }
     let report = SwapReport {

@@ -54,8 +54,9 @@ pub fn tune_bundle(bundle: &Bundle, request: &TuneRequest, histories: &[Vec<u32>
     let histories = match histories.len() {
         0 => walks(&table, request.queries, &mut random)?,
         found => {
-            let step = found.div_ceil(request.queries.max(1));
-            histories.iter().step_by(step.max(1)).cloned().collect()
+            // Evenly from all of them.
+            let count = request.queries.min(found);
+            (0..count).map(|at| histories[at * found / count].clone()).collect()
         }
     };
     let dims = if request.dims.is_empty() { bundle.dims().to_vec() } else { request.dims.clone() };

@@ -83,13 +83,17 @@ impl Pool {
     /// Puts a job into its tier's lane. Near its limit a lane first drops its tier to the smallest dim.
     ///
     /// # Errors
-    /// 503: the tier is at its smallest dim and its queue is full, or too long for its target.
+    /// 503: the tier is at its smallest dim and its queue is full, or too long for its target. A question in the
+    /// shadow is refused as soon as anything waits: it neither bends a tier nor counts as a refusal of it.
     pub(crate) fn submit(&self, job: Job) -> Result<(), Problem> {
         let tier = Arc::clone(&job.tier);
         let (key, weight) = (tier.id, tier.config.share_permille);
         let steps = tier.steps(job.view.dims());
         let mut state = self.shared.lock();
         let depth = state.queue.depth(key);
+        if job.shadow && depth > 0 {
+            return Err(Problem::unavailable("the tier has requests that wait"));
+        }
         if depth * 2 >= state.queue.most(weight) {
             tier.drop_to_smallest(steps);
         }

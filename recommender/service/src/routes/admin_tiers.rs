@@ -8,6 +8,7 @@ use crate::serving::{Serving, blocking};
 use crate::tiers::{Change, TierConfig};
 use actix_web::{HttpMessage, HttpRequest, web};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Longest note, in bytes.
 const MAX_NOTE_BYTES: usize = 500;
@@ -120,7 +121,7 @@ pub(crate) async fn change(
         return Err(Problem::bad_request(format!("note has {} bytes; at most {MAX_NOTE_BYTES}", note.len())));
     }
     // A Bundle on its way was checked against the tiers of now.
-    let Ok(_no_load) = serving.loading.try_lock() else {
+    let Ok(no_load) = Arc::clone(&serving.loading).try_lock_owned() else {
         return Err(Problem::conflict("another admin change is running; try again when it is done"));
     };
     let live = serving.tiers.current().version;
@@ -136,12 +137,16 @@ pub(crate) async fn change(
     }
     let caller = http.extensions().get::<Caller>().copied().unwrap_or_default();
     let by = serving.access.name(caller).to_string();
-    tracing::info!(by, version = version + 1, ?changes, "tiers changed");
-    let change = Change { version: version + 1, at_ms: (serving.clock)(), by, note, changes: changes.clone() };
+    let change =
+        Change { version: version + 1, at_ms: (serving.clock)(), by: by.clone(), note, changes: changes.clone() };
     let version = blocking(&serving, move |serving| {
+        // Until the change is done, also if the caller is gone by then.
+        let _no_load = no_load;
         let version = serving.tiers.commit(tiers, change)?;
         serving.metrics.forget_tiers();
         Ok(version)
     });
-    Ok(web::Json(TiersChanged { version: version.await?, dry_run, changes, request_id: id.0 }))
+    let version = version.await?;
+    tracing::info!(by, version, ?changes, "tiers changed");
+    Ok(web::Json(TiersChanged { version, dry_run, changes, request_id: id.0 }))
 }

@@ -50,6 +50,8 @@ pub(crate) struct EventBatchResponse {
         (status = 200, description = "Stored and applied, or duplicates", body = EventBatchResponse),
         (status = 202, description = "Durable in the stream; they will be applied", body = EventBatchResponse),
         (status = 400, description = "A wrong field; nothing was stored", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "The API key lacks the scope", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "The stream carries another format; send events there", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 415, description = "The content type is not JSON", body = ProblemDocument, content_type = "application/problem+json"),

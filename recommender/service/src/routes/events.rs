@@ -39,8 +39,8 @@ pub(crate) struct EventRequest {
 /// What became of the event. It is on disk, or acknowledged by the stream's broker, when this arrives.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct EventResponse {
-    /// The event is in the user's history (or is older than a full history keeps, or was there already):
-    /// the next recommendation reflects it. False comes with 202: it will be.
+    /// This request put the event into the user's history (or it is older than a full history keeps): the next
+    /// recommendation reflects it. False for a duplicate, which is there already, and with 202: it will be.
     applied: bool,
     /// An event with this id was there already. Absent with a stream, whose consumer tells later.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,6 +61,8 @@ pub(crate) struct EventResponse {
         (status = 200, description = "Stored and applied, or a duplicate", body = EventResponse),
         (status = 202, description = "Durable in the stream; it will be applied", body = EventResponse),
         (status = 400, description = "A wrong field", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "The API key lacks the scope", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 409, description = "The stream carries another format; send events there", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 415, description = "The content type is not JSON", body = ProblemDocument, content_type = "application/problem+json"),

@@ -60,6 +60,8 @@ pub(crate) struct CatalogueItem {
     responses(
         (status = 200, description = "A page of items", body = ItemsResponse),
         (status = 400, description = "A wrong limit, title or cursor", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "The API key lacks the scope", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 410, description = "The cursor is not valid any more", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "Busy or late; try again", body = ProblemDocument, content_type = "application/problem+json"),
     )

@@ -193,8 +193,11 @@ async fn answer(
     responses(
         (status = 200, description = "One answer or problem a request", body = BatchResponse),
         (status = 400, description = "No list of requests, or too many", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "The API key lacks the scope", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 415, description = "The content type is not JSON", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "Late; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn recommend_batch(

@@ -52,6 +52,8 @@ pub(crate) struct SimilarResponse<'a> {
     responses(
         (status = 200, description = "Similar items", body = SimilarResponse),
         (status = 400, description = "A wrong k, dim or tier", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "The API key lacks the scope, or has another tier alone", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "The item is unknown or hidden", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "Past the tier's rate; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "Overloaded past the smallest dim, or late; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),

@@ -144,6 +144,10 @@ fn a_rate_counts_for_each_key_and_for_all_others_together() {
         assert!(["1", "2"].contains(&refused.header("retry-after")), "{refused:?}");
         assert!(refused.text.contains("tier \\\"bulk\\\" takes 1 requests a second"), "{}", refused.text);
     }
+    assert_eq!(call(&server, "GET", "/admin/v1/tiers", "wrong", "").status, 401);
     let metrics = server.client.get("/metrics").text;
     assert!(metrics.contains("recommender_refused_total{reason=\"rate\",tier=\"bulk\"}"), "{metrics}");
+    let refused =
+        "recommender_http_requests_total{dim=\"none\",route=\"/admin/v1/tiers\",status=\"401\",tier=\"none\"} 1\n";
+    assert!(metrics.contains(refused), "{metrics}");
 }

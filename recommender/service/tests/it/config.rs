@@ -3,7 +3,7 @@
 use crate::fixture::{CONFIG, DIMS, bundle_dir};
 use feature_store::UserStateStore;
 use fmrlrec::{Bundle, BundleShape};
-use service::ServiceConfig;
+use service::{CorsConfig, ServiceConfig};
 use std::net::TcpListener;
 
 fn valid() -> ServiceConfig {
@@ -18,6 +18,43 @@ fn the_example_is_valid_for_the_dims_it_names() {
     config.bind.parse::<std::net::SocketAddr>().unwrap();
     let error = config.validate(&BundleShape::of_dims(&[8, 16, 32])).unwrap_err().to_string();
     assert!(error.contains("\"standard\"") && error.contains("dim 64") && error.contains("[8, 16, 32]"), "{error}");
+}
+
+/// Its keys are for a first try on one machine.
+#[test]
+fn the_keys_of_the_example_are_for_this_machine_alone() {
+    let check = |bind: &str, refused: bool| {
+        let mut config: ServiceConfig = toml::from_str(include_str!("../../configs/serve.toml")).unwrap();
+        config.bind = bind.to_owned();
+        let shape = BundleShape::of_dims(&[8, 16, 32, 64, 128]);
+        let error = config.validate(&shape).err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(
+            error.contains("access.keys") && error.contains("make a key of your own"),
+            refused,
+            "{bind}: {error}"
+        );
+        config.access.keys.clear();
+        config.validate(&shape).unwrap();
+    };
+    for bind in ["127.0.0.1:8080", "127.3.2.1:0", "[::1]:8080", "localhost:8080"] {
+        check(bind, false);
+    }
+    for bind in ["0.0.0.0:8080", "[::]:8080", "10.1.2.3:8080", "localhost.example:8080", "shop:8080"] {
+        check(bind, true);
+    }
+}
+
+/// What the example says of other origins is what would be read.
+#[test]
+fn the_example_of_origins_is_valid() {
+    let mut text = include_str!("../../configs/serve.toml").to_owned();
+    for line in ["[cors]", "origins = ", "max_age_s = "] {
+        assert_eq!(text.matches(&format!("\n# {line}")).count(), 1, "{line}");
+        text = text.replace(&format!("\n# {line}"), &format!("\n{line}"));
+    }
+    let config: ServiceConfig = toml::from_str(&text).unwrap();
+    config.validate(&BundleShape::of_dims(&[8, 16, 32, 64, 128])).unwrap();
+    assert_eq!(config.cors.unwrap().origins, ["https://shop.example"]);
 }
 
 #[test]
@@ -78,6 +115,30 @@ fn broken_rules() {
 }
 
 #[test]
+fn origins_that_no_browser_sends_are_refused() {
+    let check = |origins: &[&str], max_age_s: u64, expect: &str| {
+        let mut config = valid();
+        let origins = origins.iter().map(|origin| (*origin).to_owned()).collect();
+        config.cors = Some(CorsConfig { origins, max_age_s });
+        let found =
+            config.validate(&BundleShape::of_dims(&DIMS)).map_or_else(|error| error.to_string(), |()| String::new());
+        assert!(found.contains(expect) && found.is_empty() == expect.is_empty(), "{found:?} is not {expect:?}");
+    };
+    check(&["https://shop.example", "http://localhost:3000"], 0, "");
+    check(&["*"], 86_400, "");
+    check(&[], 600, "cors.origins: none is listed");
+    check(&["https://shop.example/"], 600, "cors.origins: \"https://shop.example/\" has more than a scheme, a host");
+    check(&["https://a.example", "https://*.b.example"], 600, "cors.origins: \"https://*.b.example\" names no host");
+    check(&["shop.example"], 600, "cors.origins: \"shop.example\" does not begin with http:// or https://");
+    check(&["https://shop.example:443"], 600, "names the port that its scheme has anyway");
+    check(&["https://shop.example:0"], 600, "names no port");
+    check(&["https://a.example", "*"], 600, "cors.origins: \"*\" is every origin; list it alone");
+    check(&["https://a.example", "https://a.example"], 600, "\"https://a.example\" is listed twice");
+    check(&["https://a.example"; 101], 600, "cors.origins: 101 are listed; at most 100 are accepted");
+    check(&["https://a.example"], 86_401, "cors.max_age_s: 86401 is not in 0..=86400");
+}
+
+#[test]
 fn fields_are_all_stated_and_all_known() {
     let check = |text: String, expect: &str| {
         let error = toml::from_str::<ServiceConfig>(&text).unwrap_err().to_string();
@@ -88,6 +149,9 @@ fn fields_are_all_stated_and_all_known() {
     check(CONFIG.replace("max_k = 20", "max_k = \"20\""), "max_k");
     check(CONFIG.replace("dim = 16", "dim = -16"), "-16");
     check(CONFIG.replace("header_values = [\"gold\"]", ""), "missing field `header_values`");
+    check(format!("{CONFIG}[cors]\norigins = [\"*\"]\n"), "missing field `max_age_s`");
+    check(format!("{CONFIG}[cors]\nmax_age_s = 600\n"), "missing field `origins`");
+    check(format!("{CONFIG}[cors]\norigins = [\"*\"]\nmax_age_s = 600\nheaders = []\n"), "unknown field `headers`");
 }
 
 /// The service refuses to start rather than to serve a tier that its Bundle cannot.

@@ -2,6 +2,7 @@
 
 use crate::fixture::{ITEMS, Server, key, other_bundle};
 use serde_json::{Value, json};
+use service::Scope;
 
 const ADMIN: [(&str, &str); 2] = [("content-type", "application/json"), ("x-api-key", "key-of-root")];
 
@@ -93,6 +94,31 @@ fn a_cursor_is_valid_under_one_bundle_and_one_history() {
     check(json!({"history": ["i3"], "cursor": inline}), 410, "another bundle is served");
     let reply = server.client.get(&format!("/v1/items?cursor={catalogue}"));
     assert_eq!(reply.status, 410, "{}", reply.text);
+}
+
+/// It is no secret: anybody can write one down that names another dim.
+#[test]
+fn a_cursor_gives_no_larger_dim_than_the_request_would_get_without_it() {
+    let server = Server::with(|config| {
+        let key = &mut config.access.keys[1];
+        (key.scopes, key.tier, key.may_choose) = (vec![Scope::Recommend], "bulk".into(), false);
+    });
+    let ask = |api_key: &str, cursor: &Value| {
+        let headers = [("content-type", "application/json"), ("x-api-key", api_key)];
+        let body = json!({"history": ["i3"], "k": 3, "cursor": cursor}).to_string();
+        server.client.call("POST", "/v1/recommend", &headers, &body)
+    };
+    let dims = |api_key: &str| {
+        let first = ask(api_key, &Value::Null).json();
+        let second = ask(api_key, &first["next"]).json();
+        ([first["dim"].clone(), second["dim"].clone()], first["next"].clone())
+    };
+    let (of_ada, next) = dims("key-of-ada");
+    assert_eq!(of_ada, [16, 16]);
+    assert_eq!(dims("key-of-root").0, [4, 4]);
+    let refused = ask("key-of-root", &next);
+    assert_eq!(refused.status, 410, "{}", refused.text);
+    assert!(refused.text.contains("a tier with a smaller dim"), "{}", refused.text);
 }
 
 #[test]

@@ -168,5 +168,7 @@ fn the_streams_numbers_are_where_they_are_looked_for() {
         (&stream["lag"], &stream["lag_by_partition"]["2"], &stream["checkpoint_age_s"]),
         (&json!(7), &json!(7), &json!(1.5))
     );
+    let checks = server.client.get("/readyz?verbose").json()["checks"].clone();
+    assert_eq!(checks["stream"], json!({"status": "ok"}));
     assert_eq!(Server::start().client.get("/readyz?verbose=1").json().get("stream"), None, "there is none");
 }

@@ -119,6 +119,12 @@ fn the_openapi_document_names_every_route_and_resolves() {
         assert!(operation["responses"]["200"].is_object(), "{method} {path} is not described");
         assert!(operation["summary"].is_string(), "{method} {path} has no summary");
     }
+    // Every call that needs a scope may be refused for its key.
+    let scoped = |path: &str| (path.starts_with("/v1/") && path != "/v1/bundle") || path.starts_with("/admin/");
+    for (method, path) in ROUTES.iter().filter(|(_, path)| scoped(path)) {
+        let responses = &document["paths"][path][method]["responses"];
+        assert!(["401", "403"].iter().all(|status| responses[status].is_object()), "{method} {path}");
+    }
     let described = document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len());
     assert_eq!(described.sum::<usize>(), ROUTES.len());
     let mut references = Vec::new();

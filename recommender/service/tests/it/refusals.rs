@@ -159,6 +159,10 @@ fn a_body_that_never_comes_is_given_up() {
     assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
     assert!(reply.contains("application/problem+json") && reply.contains("not answered within 1 s"), "{reply}");
     assert!(reply.contains("x-request-id"), "{reply}");
+    let counted =
+        "recommender_http_requests_total{dim=\"none\",route=\"/v1/recommend\",status=\"503\",tier=\"none\"} 1\n";
+    let metrics = server.client.get("/metrics").text;
+    assert!(metrics.contains(counted), "a late request is its route's: {metrics}");
 }
 
 #[test]

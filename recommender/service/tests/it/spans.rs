@@ -76,6 +76,10 @@ fn what_is_not_sampled_is_not_told_and_what_fails_is() {
     assert_eq!(send("01", json!({"user_id": 5})).status, 400);
     let span = collected.only();
     assert_eq!((span.status, span.phases.len()), (400, 0));
+    let given = format!("00-{TRACE}-b7ad6b7169203331-01");
+    assert_eq!(server.client.call("PUT", "/v1/item%73/x", &[("traceparent", &given)], "{}").status, 401);
+    let span = collected.only();
+    assert_eq!((span.method.as_str(), span.route.as_deref(), span.status), ("PUT", Some("/v1/items/{id}"), 401));
 }
 
 #[test]

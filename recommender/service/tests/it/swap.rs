@@ -1,7 +1,7 @@
 //! Another Bundle without a restart: no request fails, a bad one is refused, and there is a way back.
 
 use crate::client::Reply;
-use crate::fixture::{Server, StopOnDrop, bundle_dir, key, other_bundle, train_config, train_into};
+use crate::fixture::{ITEMS, Server, StopOnDrop, bundle_dir, key, other_bundle, train_config, train_into};
 use fmrlrec::{Bundle, ModelConfig, ObjectiveConfig, TrainConfig};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -130,6 +130,26 @@ fn a_bad_bundle_is_refused_and_the_old_one_keeps_serving() {
     let dry = load(&server, json!({"bundle": "other", "dry_run": true}));
     assert_eq!((dry.status, &dry.json()["switched"]), (200, &json!(false)), "{}", dry.text);
     assert_eq!(served(&server), first);
+}
+
+/// Whoever has seen every item is answered none by any Bundle: that says nothing against the next one.
+#[test]
+fn a_request_that_no_bundle_can_answer_does_not_stand_in_its_way() {
+    other_bundle();
+    let server = Server::with(|config| config.state.max_history = 2 * ITEMS);
+    for item in 1..=ITEMS {
+        server.client.event(&json!({"user_id": "ada", "item_id": key(item)}));
+    }
+    assert!(server.client.recommend(&json!({"user_id": "ada"})).item_ids().is_empty());
+    let check = |body: Value, compared: u64| {
+        let reply = load(&server, body);
+        assert_eq!((reply.status, &reply.json()["compared"]), (200, &json!(compared)), "{}", reply.text);
+        reply.json()["overlap"].clone()
+    };
+    assert_eq!(check(json!({"bundle": "other", "dry_run": true}), 0), Value::Null);
+    assert_eq!(load(&server, json!({"bundle": "other", "min_overlap": 0.1})).status, 422, "nothing was compared");
+    server.client.recommend(&json!({"history": [key(1)]}));
+    assert!(check(json!({"bundle": "other"}), 1).is_f64());
 }
 
 #[test]
