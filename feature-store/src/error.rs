@@ -1,5 +1,6 @@
 //! The one error type of this crate: each variant reads as one sentence that names the file or field.
 
+use parquet::errors::ParquetError;
 use std::path::{Path, PathBuf};
 
 /// Why a file or a record was refused.
@@ -88,5 +89,34 @@ impl StoreError {
 
     pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> StoreError {
         StoreError::Invalid { field, reason: reason.into() }
+    }
+
+    /// Why a table was not written. The system's own failure, such as a full disk, stays what it is; all else is about
+    /// the table.
+    pub(crate) fn unwritten(path: &Path, error: ParquetError) -> StoreError {
+        match error {
+            ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
+                Ok(source) => StoreError::io(path)(*source),
+                Err(other) => StoreError::corrupt(path, other),
+            },
+            other => StoreError::corrupt(path, other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_the_system_does_not_take_is_the_systems_failure() {
+        let check = |error: ParquetError, of_the_system: bool| {
+            let told = StoreError::unwritten(Path::new("users.parquet"), error);
+            assert_eq!(matches!(told, StoreError::Io { .. }), of_the_system, "{told:?}");
+            assert!(told.to_string().starts_with("users.parquet: "), "{told}");
+        };
+        check(std::io::Error::from(std::io::ErrorKind::StorageFull).into(), true);
+        check(ParquetError::External("another library".into()), false);
+        check(ParquetError::General("too many columns".to_owned()), false);
     }
 }

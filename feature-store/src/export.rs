@@ -36,7 +36,7 @@ fn write(store: &UserStateStore, path: &Path) -> Result<u64, StoreError> {
     let fields = [("user", DataType::Utf8), ("item", DataType::Utf8), ("timestamp_ms", DataType::Int64)];
     let schema = Arc::new(Schema::new(fields.map(|(name, kind)| Field::new(name, kind, false)).to_vec()));
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-    let failure = |error: parquet::errors::ParquetError| StoreError::corrupt(path, error);
+    let failure = |error| StoreError::unwritten(path, error);
     let file = File::create(path).map_err(StoreError::io(path))?;
     let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties)).map_err(failure)?;
     let mut rows = Rows::default();

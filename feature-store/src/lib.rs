@@ -33,7 +33,7 @@ pub use snapshot::{
     Counts, EncoderInfo, FeatureBlock, FeatureInfo, FileEntry, Manifest, SNAPSHOT_VERSION, Snapshot, SnapshotContents,
     SourceFile, write_snapshot,
 };
-pub use staging::{StagedDir, write_whole};
+pub use staging::{StagedDir, artefact_around, lies_in, write_whole};
 pub use state::{
     AddedItem, Applied, BatchOutcome, HistoryEntry, ItemState, NewItem, NewestEntries, Origin, Revision, SourceRecord,
     StateLocation, StateServer, UserRecord, UserStateStore,

@@ -269,6 +269,27 @@ fn check_replaceable(target: &Path, marker: &str) -> Result<(), StoreError> {
     }
 }
 
+/// The artefact that a place lies in: the nearest folder above it in which a file of one of these names is a manifest,
+/// and that name. A place that is an artefact itself is not in one by that.
+pub fn artefact_around<'a>(place: &Path, markers: &[&'a str]) -> Option<(PathBuf, &'a str)> {
+    resolved(place).ancestors().skip(1).find_map(|dir| {
+        let marker = markers.iter().find(|marker| listed(&dir.join(marker)).is_some())?;
+        Some((dir.to_path_buf(), *marker))
+    })
+}
+
+/// Whether a place, there or not yet, is a folder or lies in it, whatever links lead to either.
+pub fn lies_in(place: &Path, folder: &Path) -> bool {
+    resolved(place).starts_with(resolved(folder))
+}
+
+/// A place with the links in the part of it followed that is there.
+fn resolved(place: &Path) -> PathBuf {
+    let whole = std::path::absolute(place).unwrap_or_else(|_| place.to_path_buf());
+    let there = whole.ancestors().find_map(|dir| Some((dir, dir.canonicalize().ok()?)));
+    there.and_then(|(dir, found)| Some(found.join(whole.strip_prefix(dir).ok()?))).unwrap_or(whole)
+}
+
 /// The files that a manifest lists; none if it is no manifest of any version.
 fn listed(manifest: &Path) -> Option<BTreeSet<String>> {
     let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(manifest).ok()?).ok()?;

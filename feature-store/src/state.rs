@@ -19,6 +19,7 @@ mod items;
 mod location;
 mod positions;
 mod record;
+mod server;
 mod shared;
 mod tables;
 mod users;

@@ -99,10 +99,10 @@ pub(crate) fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) -> Result<(), S
         .set_compression(Compression::SNAPPY)
         .set_created_by("feature-store".to_owned())
         .build();
-    let mut writer =
-        ArrowWriter::try_new(file, batch.schema(), Some(properties)).map_err(|e| StoreError::corrupt(path, e))?;
-    writer.write(&batch).map_err(|e| StoreError::corrupt(path, e))?;
-    writer.close().map_err(|e| StoreError::corrupt(path, e))?;
+    let failure = |error| StoreError::unwritten(path, error);
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).map_err(failure)?;
+    writer.write(&batch).map_err(failure)?;
+    writer.close().map_err(failure)?;
     Ok(())
 }
 

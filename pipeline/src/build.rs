@@ -9,7 +9,9 @@ use crate::features::{Notes, image_block, text_block};
 use crate::interactions::{interactions, without_row_error};
 use crate::provided::provided_block;
 use crate::tables::Tables;
-use feature_store::{FeatureBlock, Item, Manifest, SnapshotContents, SourceFile, sha256_file, write_snapshot};
+use feature_store::{
+    FeatureBlock, Item, Manifest, SnapshotContents, SourceFile, check_attributes, sha256_file, write_snapshot,
+};
 use std::path::{Path, PathBuf};
 
 /// How far a stage is.
@@ -38,9 +40,8 @@ pub fn build(
 ) -> Result<Manifest, BuildError> {
     config.validate()?;
     // One thread: DataFusion keeps the order of rows, and the encoders use rayon's threads.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .map_err(|e| BuildError::query("starting the query engine", e))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().build().map_err(BuildError::io(Path::new("query engine")))?;
     runtime.block_on(run(config, base_dir, output, progress))
 }
 
@@ -64,6 +65,8 @@ async fn run(
 
     stage(progress, "items", 0);
     let Catalogue { items, without_row, attributes } = catalogue(&tables, &config.items, &kept.items).await?;
+    // The Snapshot's writer checks them too, after hours of encoding.
+    check_attributes(&attributes, items.len())?;
     if let (Some(WithoutRow::Refuse), Some(key)) = (config.items.without_row, without_row.first()) {
         return Err(without_row_error(&tables, &config.interactions, key));
     }

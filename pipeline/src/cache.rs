@@ -1,6 +1,7 @@
 //! The embedding cache: one small file an embedding, named by what it depends on (encoder,
 //! preprocessing, content). A file holds its values and their checksum, so one that was cut short or
-//! altered counts as absent and is made again. Deleting the folder costs time, nothing else.
+//! altered counts as absent and is made again. Deleting the folder costs time, nothing else: so an entry is not
+//! synced, as `feature_store::write_whole` would, twice for each of thousands.
 
 use crate::BuildError;
 use feature_store::sha256_bytes;
@@ -40,7 +41,8 @@ impl EmbeddingCache {
         Some(values.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
     }
 
-    /// Keeps an embedding: written to a temporary name, then renamed.
+    /// Keeps an embedding: written to a temporary name, then renamed. Threads may write one key at the same time, since
+    /// items may have the same content.
     pub(crate) fn put(&self, key: &str, values: &[f32]) -> Result<(), BuildError> {
         let path = self.path(key);
         let parent = path.parent().unwrap_or(&self.dir);
@@ -52,8 +54,11 @@ impl EmbeddingCache {
         // Process and counter keep writers of one key apart: the last rename wins, whole.
         let write = self.writes.fetch_add(1, Ordering::Relaxed);
         let temporary = parent.join(format!("{key}.{}-{write}.part", std::process::id()));
-        std::fs::write(&temporary, bytes).map_err(BuildError::io(&temporary))?;
-        std::fs::rename(&temporary, &path).map_err(BuildError::io(&path))
+        let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, &path));
+        written.map_err(BuildError::io(&path)).inspect_err(|_| {
+            // Best effort: the error that is returned is the one that matters.
+            let _ = std::fs::remove_file(&temporary);
+        })
     }
 
     /// Two levels, so that no folder gets too many files.
@@ -87,6 +92,18 @@ mod tests {
         assert_eq!(cache.get(&key, 2), None, "altered");
         cache.put(&key, &[0.5, -1.0]).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), good, "made again");
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = EmbeddingCache::open(dir.path()).unwrap();
+        let key = EmbeddingCache::key("encoder", b"content");
+        let in_the_way = cache.path(&key);
+        std::fs::create_dir_all(&in_the_way).unwrap();
+        let error = cache.put(&key, &[0.5]).unwrap_err().to_string();
+        assert!(error.contains(&key), "{error}");
+        assert_eq!(std::fs::read_dir(in_the_way.parent().unwrap()).unwrap().count(), 1);
     }
 
     #[test]

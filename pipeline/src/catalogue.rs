@@ -24,9 +24,18 @@ pub(crate) struct Catalogue {
 }
 
 /// The items of a vocabulary in its order.
+///
+/// # Errors
+/// The query fails, gives no row or no item of the vocabulary, an item twice, or not the columns that are asked for.
 pub(crate) async fn catalogue(tables: &Tables, config: &ItemsConfig, keys: &[String]) -> Result<Catalogue, BuildError> {
     let template = Template::parse(&config.text_template)?;
     let rows = tables.query(QUERY, &config.sql).await?;
+    if rows.num_rows() == 0 {
+        return Err(BuildError::query(
+            QUERY,
+            "gives no row; correct its FROM, JOIN or WHERE: it must give an item a row",
+        ));
+    }
     let item = column(&rows, "item", QUERY)?;
     let title = column(&rows, "title", QUERY)?;
     let parts = template
@@ -35,6 +44,16 @@ pub(crate) async fn catalogue(tables: &Tables, config: &ItemsConfig, keys: &[Str
         .collect::<Result<Vec<StringArray>, _>>()?;
     let row_of = row_of_key(&item)?;
     let row_of: Vec<Option<usize>> = keys.iter().map(|key| row_of.get(key.as_str()).copied()).collect();
+    if let (true, Some(key)) = (row_of.iter().all(Option::is_none), keys.first()) {
+        let (given, shown) = (item.len(), item.value(0));
+        return Err(BuildError::query(
+            QUERY,
+            format!(
+                "gives {given} rows, none of an item of the interactions: its keys are such as {shown:?}, theirs such \
+                 as {key:?}; make them the same"
+            ),
+        ));
+    }
     let attributes = config.attributes.iter().map(|wanted| {
         let asked_by = format!("items.attributes.{}", wanted.name);
         attribute(wanted, &column(&rows, &wanted.column, &asked_by)?, keys, &row_of)

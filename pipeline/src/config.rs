@@ -5,7 +5,7 @@ use crate::BuildError;
 use crate::encoder::Runtime;
 use feature_store::FeatureDtype;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Most tokens a text encoder may be given.
 pub(crate) const MAX_TOKENS_LIMIT: usize = 8192;
@@ -52,7 +52,8 @@ pub struct TableConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TableFormat {
-    /// Comma-separated text with a header; a value in double quotes may hold commas and line ends.
+    /// Comma-separated text with a header; a value in double quotes may hold commas, line ends, and double quotes
+    /// written twice. A quote without its partner is an error.
     Csv,
     /// Tab-separated text with a header. There is no quoting: a quote is a character like others.
     Tsv,
@@ -176,7 +177,7 @@ pub struct FeatureConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_encoder: Option<ImageEncoderConfig>,
     /// Features that are already there: `.parquet` (columns `item` and `features`), `.npy` or
-    /// `.safetensors` (tensor `features`, and `mask` if some rows are empty).
+    /// `.safetensors` (tensors `features` and `mask`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
     /// CSV file whose column `item` names the rows of a `.npy` or `.safetensors` file in order.
@@ -243,7 +244,27 @@ impl FeatureConfig {
     }
 }
 
+impl FeatureConfig {
+    /// The folders that it names, and the fields that do so.
+    fn folders(&self) -> [Option<(String, &Path)>; 3] {
+        let field = |name: &str| format!("features.{}.{name}", self.name);
+        let (text, image) = (&self.text_encoder, &self.image_encoder);
+        [
+            text.as_ref().map(|text| (field("text_encoder.dir"), text.dir.as_path())),
+            image.as_ref().map(|image| (field("image_encoder.dir"), image.dir.as_path())),
+            image.as_ref().map(|image| (field("image_encoder.images"), image.images.as_path())),
+        ]
+    }
+}
+
 impl BuildConfig {
+    /// The folders that a build reads from or keeps embeddings in, as they are given, and the fields that name them:
+    /// no place for its output.
+    pub fn folders(&self) -> Vec<(String, &Path)> {
+        let cache = self.cache_dir.iter().map(|dir| ("cache_dir".to_owned(), dir.as_path()));
+        cache.chain(self.features.iter().flat_map(FeatureConfig::folders).flatten()).collect()
+    }
+
     /// Checks what can be checked without reading a file.
     pub(crate) fn validate(&self) -> Result<(), BuildError> {
         if self.tables.is_empty() {
@@ -265,6 +286,13 @@ impl BuildConfig {
     }
 
     fn validate_feature(&self, feature: &FeatureConfig) -> Result<(), BuildError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if feature.name.is_empty() || !feature.name.chars().all(plain) {
+            return Err(BuildError::config(
+                "features",
+                format!("{:?} is no name; use letters, digits, - and _", feature.name),
+            ));
+        }
         let source = feature.source()?;
         if !matches!(source, FeatureSource::File(..)) && self.cache_dir.is_none() {
             return Err(BuildError::config(

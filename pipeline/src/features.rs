@@ -1,5 +1,5 @@
 //! Feature matrices by encoder, aligned: row `i` is item `i`, row 0 is PAD and zero. An item without
-//! content (no text, no image file, bytes that are no image) has a zero row and mask 0, and is
+//! content (no text, no image file, bytes that are no image, an overlong file) has a zero row and mask 0, and is
 //! counted; it is never an error. A file that is there and cannot be read is one.
 
 use crate::BuildError;
@@ -10,11 +10,14 @@ use crate::encoder::{ImageEncoder, TextEncoder};
 use feature_store::{EncoderInfo, FeatureBlock, Item, SourceFile, sha256_bytes};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 /// Items encoded between two reports of progress.
 const CHUNK: usize = 64;
+
+/// Largest image file that is read; a larger one counts as unreadable.
+const MAX_IMAGE_BYTES: u64 = 64 << 20;
 
 /// What an item gave.
 enum Row {
@@ -118,8 +121,9 @@ fn image_row(
         return Ok((Row::Missing, None));
     }
     let path = dir.join(format!("{}.{extension}", item.key));
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
+    let bytes = match read_at_most(&path, MAX_IMAGE_BYTES) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok((Row::Unreadable, None)),
         Err(e) if is_no_file(e.kind()) => return Ok((Row::Missing, None)),
         Err(e) => return Err(BuildError::io(&path)(e)),
     };
@@ -134,6 +138,13 @@ fn image_row(
     let values = encoder.encode_pixels(pixels)?;
     cache.put(&key, &values)?;
     Ok((Row::Values(values), Some(file)))
+}
+
+/// A file whole; none if it is larger.
+fn read_at_most(path: &Path, most: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= most).then_some(bytes))
 }
 
 /// Whether it means that there is no such file, or that no file can have the name: too long, or with a byte 0.

@@ -91,6 +91,9 @@ fn keys(table: &Table, name: &str) -> Result<StringArray, BuildError> {
     Ok(text)
 }
 
+/// The last millisecond of the year 9999. A time past it is in a finer unit than the config says.
+const LATEST_MS: i64 = 253_402_300_799_999;
+
 /// A column of times in milliseconds.
 fn times(table: &Table, name: &str, unit: TimestampUnit) -> Result<Int64Array, BuildError> {
     let column = table.column(name)?;
@@ -108,7 +111,11 @@ fn times(table: &Table, name: &str, unit: TimestampUnit) -> Result<Int64Array, B
             .iter()
             .flat_map(|t| t.iter().enumerate())
             .find(|(_, v)| v.is_none_or(|v| key_order::integer(v).is_none()));
-        let (row, value) = odd.map_or((0, None), |(row, value)| (row, value));
+        let Some((row, value)) = odd else {
+            let kind = column.data_type();
+            let reason = format!("column `{name}` is {kind} though it holds integers; store it as integers");
+            return Err(BuildError::input(&table.path, reason));
+        };
         return Err(refuse(row, value.unwrap_or("")));
     }
     let times = cast(column, &DataType::Int64).map_err(|e| BuildError::input(&table.path, e))?;
@@ -122,7 +129,18 @@ fn times(table: &Table, name: &str, unit: TimestampUnit) -> Result<Int64Array, B
         .enumerate()
         .map(|(row, time)| match time {
             None => Err(refuse(row, "")),
-            Some(time) => time.checked_mul(factor).filter(|ms| *ms >= 0).ok_or_else(|| refuse(row, &time.to_string())),
+            Some(time) => match time.checked_mul(factor).filter(|ms| *ms >= 0) {
+                None => Err(refuse(row, &time.to_string())),
+                Some(ms) if ms > LATEST_MS => Err(BuildError::input(
+                    &table.path,
+                    format!(
+                        "column `{name}` row {} is {time}, past the year 9999 in the interactions.timestamp_unit of the \
+                         config; the unit is \"s\" or \"ms\"",
+                        row + 1
+                    ),
+                )),
+                Some(ms) => Ok(ms),
+            },
         })
         .collect::<Result<Vec<i64>, _>>()
         .map(Int64Array::from)

@@ -22,6 +22,7 @@ mod k_core;
 mod key_order;
 mod npy;
 mod provided;
+mod quotes;
 mod sequences;
 pub mod stream;
 mod tables;

@@ -7,7 +7,8 @@
 //! | `.safetensors` | `features` `[rows, dim]` F16 or F32 and `mask` `[rows]` U8; rows as for npy |
 //!
 //! A keys file is CSV with a column `item`. Values are taken as they are. An item without a row (or
-//! with null, or mask 0) has a zero row and mask 0; rows of items that were dropped are ignored.
+//! with null, or mask 0) has a zero row and mask 0; rows of items that were dropped are ignored. A file without a row
+//! of any item is of other items, and refused.
 
 use crate::BuildError;
 use crate::config::{FeatureConfig, TableFormat};
@@ -69,6 +70,17 @@ fn aligned(
             let rows = format!("rows {} and {}", first + 1, row + 1);
             return Err(BuildError::input(path, format!("has two rows of item {key:?}, {rows}; keep one")));
         }
+    }
+    if let (false, Some(item), Some(given)) =
+        (items.iter().any(|item| row_of.contains_key(item.key.as_str())), items.first(), provided.keys.first())
+    {
+        let key = &item.key;
+        return Err(BuildError::input(
+            path,
+            format!(
+                "has no row of any item: its keys are such as {given:?}, items such as {key:?}; make them the same"
+            ),
+        ));
     }
     let mut values = vec![0.0; (items.len() + 1) * dim];
     let mut mask = vec![0; items.len() + 1];

@@ -5,6 +5,7 @@
 //! back as it is written, so that a key such as `007` or a price such as `19.90` stays what it is.
 
 use crate::config::{TableConfig, TableFormat};
+use crate::quotes::check_quotes;
 use crate::sequences::read_sequences;
 use crate::text_file::read_text;
 use crate::{BuildError, key_order};
@@ -138,7 +139,7 @@ pub(crate) fn text_column(column: &ArrayRef) -> Option<StringArray> {
 /// Reads one file: in order, typed, with `source_row`.
 ///
 /// # Errors
-/// The file is missing, empty, has a header and no row, or is not of its format.
+/// The file is missing, empty, has a header and no row, is not of its format, or has a quote without its partner.
 pub(crate) async fn read_table(
     context: &SessionContext,
     path: &Path,
@@ -154,6 +155,7 @@ pub(crate) async fn read_table(
     let rows = match format {
         TableFormat::Sequences => read_sequences(path)?,
         TableFormat::Csv => {
+            check_quotes(path)?;
             let options = CsvReadOptions::new().newlines_in_values(true);
             read_delimited(context, path, options).await.map_err(|e| unreadable(path, "CSV", &e))?
         }

@@ -2,7 +2,7 @@
 
 use feature_store::{
     Attribute, AttributeValues, EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents,
-    StagedDir, StoreError, write_snapshot, write_whole,
+    StagedDir, StoreError, artefact_around, lies_in, write_snapshot, write_whole,
 };
 use std::path::Path;
 
@@ -154,6 +154,32 @@ fn a_snapshot_with_something_else_in_it_is_not_replaced() {
     check("manifest.json", "{\"schema_version\": 1, \"files\": {}}", "holds attributes.parquet, which");
     check("manifest.json", "{\"schema_version\": 1}", "manifest.json is none that");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+}
+
+#[test]
+fn a_place_knows_the_artefact_and_the_folder_that_it_lies_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    write_snapshot(&root.join("snapshot"), contents()).unwrap();
+    std::fs::create_dir(root.join("app")).unwrap();
+    std::fs::write(root.join("app/manifest.json"), "{\"name\": \"app\"}").unwrap();
+    let check = |place: &str, expect: Option<&str>| {
+        let found = artefact_around(&root.join(place), &["bundle.json", "manifest.json"]);
+        assert_eq!(found, expect.map(|name| (root.join(name), "manifest.json")), "{place}");
+    };
+    check("snapshot", None);
+    check("snapshot/report", Some("snapshot"));
+    check("snapshot/features/deep/down", Some("snapshot"));
+    check("other/report", None);
+    check("app/report", None);
+    assert!(lies_in(&root.join("app/not/yet"), &root.join("app")) && lies_in(&root.join("app"), &root.join("app")));
+    assert!(!lies_in(&root.join("apps"), &root.join("app")), "another folder with a longer name");
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(root.join("snapshot"), root.join("link")).unwrap();
+        check("link/report", Some("snapshot"));
+        assert!(lies_in(&root.join("link/report"), &root.join("snapshot")));
+    }
 }
 
 #[test]

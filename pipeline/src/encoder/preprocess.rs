@@ -53,18 +53,21 @@ impl Preprocess {
                 .ok_or_else(|| BuildError::input(&path, format!("`size` gives no {name} in 1..={MAX_SIDE}")))
         };
         let channels = |name: &str| {
-            let values: Vec<f32> =
-                config[name].as_array().into_iter().flatten().filter_map(|v| v.as_f64()).map(|v| v as f32).collect();
-            <[f32; 3]>::try_from(values).map_err(|_| BuildError::input(&path, format!("`{name}` is not three numbers")))
+            let values = config[name].as_array().into_iter().flatten();
+            let values: Option<Vec<f32>> = values.map(|value| value.as_f64().map(|value| value as f32)).collect();
+            let three = values.and_then(|values| <[f32; 3]>::try_from(values).ok());
+            three.ok_or_else(|| BuildError::input(&path, format!("`{name}` is not three numbers")))
         };
+        let resample = &config["resample"];
         // PIL's numbers: 2 is bilinear, 3 bicubic.
-        let filter = match config["resample"].as_u64() {
+        let filter = match resample.as_u64() {
             Some(2) => Filter::Bilinear,
-            Some(3) | None => Filter::Bicubic,
-            Some(other) => {
+            Some(3) => Filter::Bicubic,
+            None if resample.is_null() => Filter::Bicubic,
+            _ => {
                 return Err(BuildError::input(
                     &path,
-                    format!("`resample` is {other}; 2 (bilinear) and 3 (bicubic) are known"),
+                    format!("`resample` is {resample}; 2 (bilinear) and 3 (bicubic) are known"),
                 ));
             }
         };
@@ -172,5 +175,7 @@ mod tests {
         check(&format!(r#"{SIZE}, "do_center_crop": true"#), &["`do_center_crop` is true"]);
         check(&format!(r#"{SIZE}, "do_resize": false"#), &["`do_resize` is false"]);
         check(r#""size": {"height": 8}"#, &["no width"]);
+        check(&format!(r#"{SIZE}, "resample": 1"#), &["`resample` is 1", "2 (bilinear)"]);
+        check(&format!(r#"{SIZE}, "resample": "bilinear""#), &["`resample` is \"bilinear\"", "2 (bilinear)"]);
     }
 }

@@ -98,7 +98,7 @@ impl TextEncoder {
             .map(|name| token_input(name, &tokens).ok_or_else(|| self.unknown_input(name)))
             .collect::<Result<Vec<_>, _>>()?;
         let hidden = self.session.run(inputs).map_err(|e| BuildError::input(&self.model, e))?;
-        let &[1, length, dim] = hidden.shape.as_slice() else {
+        let &[1, length @ 1..=usize::MAX, dim @ 1..=usize::MAX] = hidden.shape.as_slice() else {
             return Err(BuildError::input(
                 &self.model,
                 format!("gives shape {:?}; [1, tokens, width] is expected", hidden.shape),

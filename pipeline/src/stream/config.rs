@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// Fewest segments of a log: with one alone, what was written would go as soon as the next is begun.
 const MIN_SEGMENTS: u64 = 2;
+/// Most bytes of a log's segment: the last one is read whole when the log is opened for writing.
+const MAX_SEGMENT_BYTES: u64 = 1 << 30;
 /// Most messages a batch may be told to hold.
 const MAX_BATCH: usize = 100_000;
 /// Longest wait for a batch to fill, in milliseconds.
@@ -134,7 +136,7 @@ pub struct KafkaConfig {
 pub struct LogConfig {
     /// Its folder. What is refused goes to a log in `DIR.dlq`.
     pub dir: PathBuf,
-    /// Bytes after which a new segment is begun.
+    /// Bytes after which a new segment is begun, at most 1 GiB.
     pub segment_bytes: u64,
     /// Segments kept, the one that is written included, at least 2; past that the oldest goes, read or not.
     pub max_segments: usize,
@@ -172,7 +174,7 @@ impl StreamConfig {
         match (&self.kafka, &self.log) {
             (Some(kafka), None) => kafka.validate(),
             (None, Some(log)) => {
-                in_range("log.segment_bytes", log.segment_bytes, 1 << 40)?;
+                in_range("log.segment_bytes", log.segment_bytes, MAX_SEGMENT_BYTES)?;
                 between("log.max_segments", log.max_segments as u64, MIN_SEGMENTS, 1_000_000)
             }
             _ => Err(StreamError::config("kafka, log", "give exactly one of the two: the source of the stream")),

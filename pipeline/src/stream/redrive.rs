@@ -26,9 +26,9 @@ pub struct Redriven {
     pub refused: u64,
 }
 
-/// Sends back every dead letter that `decoder` takes, up to the end as it is now or 100,000 of them;
-/// `again` gets the others. A letter is judged as the consumer judges a message, by the time at which it was put
-/// aside. The store keeps after each part of at most 1,000 how far it got, so a letter is looked at once, but for
+/// Sends back every dead letter that `decoder` takes, up to the end as it is now or 100,000 of them, or until `stop`
+/// says so; `again` gets the others. A letter is judged as the consumer judges a message, by the time at which it was
+/// put aside. The store keeps after each part of at most 1,000 how far it got, so a letter is looked at once, but for
 /// a part that a failure or a crash cut short: that is sent again, which event ids make harmless.
 ///
 /// # Errors
@@ -39,12 +39,13 @@ pub fn redrive(
     again: &mut dyn Sink,
     decoder: &dyn Decoder,
     store: &UserStateStore,
+    stop: &dyn Fn() -> bool,
 ) -> Result<Redriven, StreamError> {
     let mut passed = store.positions(letters.name())?;
     let mut ends = letters.ends();
     let mut done = Redriven::default();
     let mut batch: Vec<Message> = Vec::new();
-    while done.sent + done.refused < MAX_LETTERS {
+    while done.sent + done.refused < MAX_LETTERS && !stop() {
         letters.poll(&mut batch, BATCH, WAIT)?;
         // A partition that has just become ours ends where it did before this call put anything into it.
         for (partition, end) in letters.ends() {

@@ -4,7 +4,7 @@ use super::begun::{Begun, begin};
 use super::config::{KafkaConfig, Start, StreamConfig};
 use super::kafka::{KafkaSink, KafkaSource};
 use super::letter::smaller;
-use super::log::{LogReader, LogSource, LogWriter, end_of, oldest_of, source_name, takes};
+use super::log::{LogReader, LogSource, LogWriter, end_of, is_begun, oldest_of, source_name, takes};
 use super::message::{Outgoing, Place, Sink, Source};
 use super::{Clock, StreamError};
 use feature_store::{StreamEvent, UserStateStore};
@@ -46,7 +46,7 @@ pub fn open_source_to_end(
     open_source(config, store, clock_ms)
 }
 
-/// The dead letters of a stream, from the first that was not looked at.
+/// The dead letters of a stream, from the first that was not looked at; none where nothing was ever put aside.
 ///
 /// # Errors
 /// As [`open_source_to_end`].
@@ -54,13 +54,17 @@ pub fn dead_letter_source(
     config: &StreamConfig,
     store: &UserStateStore,
     clock_ms: &Clock,
-) -> Result<Box<dyn Source>, StreamError> {
+) -> Result<Option<Box<dyn Source>>, StreamError> {
     config.validate()?;
     if let Some(kafka) = &config.kafka {
-        return Ok(Box::new(KafkaSource::dead_letters(kafka, store, Arc::clone(clock_ms))?));
+        let letters = KafkaSource::dead_letters(kafka, store, Arc::clone(clock_ms))?;
+        return Ok(letters.map(|letters| Box::new(letters) as Box<dyn Source>));
     }
-    let log = config.log.as_ref().expect("validated: one of the two is given");
-    open_log(&log.dlq(), Start::Earliest, store, &**clock_ms)
+    let dir = config.log.as_ref().expect("validated: one of the two is given").dlq();
+    if !is_begun(&dir)? {
+        return Ok(None);
+    }
+    open_log(&dir, Start::Earliest, store, &**clock_ms).map(Some)
 }
 
 /// Takes what no decoder takes. A log of dead letters is begun with the first of them.

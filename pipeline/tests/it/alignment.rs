@@ -47,6 +47,15 @@ fn missing_and_unreadable_images_are_zero_rows() {
 }
 
 #[test]
+fn an_image_file_past_the_limit_is_not_read_whole() {
+    let project = project();
+    std::fs::File::create(project.path("images/a.png")).unwrap().set_len((64 << 20) + 1).unwrap();
+    let snapshot = project.snapshot();
+    assert_eq!(snapshot.features().unwrap()[0].1.mask(), [0, 0, 0, 0, 1, 0]);
+    assert_eq!(snapshot.manifest.notes["image.unreadable"], 2);
+}
+
+#[test]
 fn a_warm_a_cold_and_a_damaged_cache_give_the_same_bytes() {
     let project = project();
     project.build_to("cold").unwrap();

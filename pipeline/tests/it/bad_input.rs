@@ -22,6 +22,12 @@ fn tables() {
         "user,item,time\n1,a,99999999999999999\n",
         &["ratings.csv", "`time` row 1", "99999999999999999"],
     );
+    let in_ms = "user,item,time\n1,a,2\n1,b,1700000000000\n";
+    check(
+        "ratings.csv",
+        in_ms,
+        &["ratings.csv", "`time` row 2 is 1700000000000, past the year 9999", "timestamp_unit"],
+    );
     check("ratings.csv", "user,item,time\n1,a,2\n,b,3\n", &["ratings.csv", "`user` row 2", "empty"]);
     check("ratings.csv", "user,item,time\n1,1.5,2\n", &["ratings.csv", "`item`", "text or integers"]);
     check("ratings.csv", "user,item,time\n1,a,2\n1,b\n", &["ratings.csv", "CSV"]);
@@ -29,6 +35,7 @@ fn tables() {
     check("items.csv", &format!("{ITEMS}b,Again,\n"), &["items.sql", "\"b\"", "2 and 4"]);
     check("items.csv", "item,title,genres\n,Nameless,\n", &["items.sql", "row 1", "no `item`"]);
     check("items.csv", "key,title,genres\na,First,\n", &["items.sql", "item"]);
+    check("items.csv", "item,title,genres\nA,First,\nB,Second,\n", &["items.sql", "gives 2 rows", "\"A\"", "\"a\""]);
 }
 
 #[test]
@@ -48,6 +55,7 @@ fn configs_that_parse() {
     check("SELECT item,", "SELEKT item,", &["items.sql"]);
     check("FROM items", "FROM films", &["items.sql", "films"]);
     let query = "SELECT item, title, genres FROM items";
+    check(query, &format!("{query} WHERE false"), &["items.sql", "gives no row", "WHERE"]);
     check(query, "CREATE VIEW v AS SELECT item FROM items", &["items.sql", "DDL not supported"]);
     check(query, "COPY items TO 'copied.csv'", &["items.sql"]);
     check(query, "SET datafusion.execution.batch_size = 1", &["items.sql", "not supported"]);
@@ -64,6 +72,7 @@ fn configs_that_parse() {
     let feature = |source: &str| format!("[[features]]\nname = \"f\"\ndtype = \"f16\"\n{source}\n");
     cached(&feature(encoder), &["absent", "model.onnx"]);
     cached(&feature(&encoder.replace("= 8", "= 1")), &["features.f.text_encoder.max_tokens", "1"]);
+    check("name = \"given\"", "name = \"the given\"", &["features", "\"the given\" is no name"]);
     let image = "image_encoder = { dir = \"absent\", runtime = \"tract\", images = \"posters\", extension = \"jpg\" }";
     cached(&feature(image), &["absent", "model.onnx"]);
 }

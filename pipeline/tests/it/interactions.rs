@@ -1,8 +1,10 @@
 //! Order, ids, ties and the k-core.
 
-use crate::support::{Project, RATINGS, tree};
+use crate::support::{Project, RATINGS, refused, tree};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 #[test]
 fn ids_follow_the_order_of_keys_and_ties_the_order_of_the_file() {
@@ -27,7 +29,7 @@ fn swapping_tied_rows_swaps_them_and_moving_others_changes_nothing() {
 
 #[test]
 fn many_ties_keep_the_order_of_a_large_file() {
-    let project = Project::new();
+    let project = Project::new().of_ids();
     // More rows than a batch of the query engine holds.
     let rows: u32 = 30_000;
     let item = |row: u32| row * 7919 % 20_011;
@@ -45,7 +47,7 @@ fn many_ties_keep_the_order_of_a_large_file() {
 
 #[test]
 fn leading_zeros_are_part_of_a_key() {
-    let project = Project::new();
+    let project = Project::new().of_ids();
     project.write("ratings.csv", "user,item,time\n1,007,1\n1,7,2\n");
     let keys: Vec<String> = project.snapshot().items().unwrap().into_iter().map(|item| item.key).collect();
     assert_eq!(keys, ["7", "007"]);
@@ -114,25 +116,30 @@ fn two_runs_give_the_same_bytes() {
     assert_eq!(tree(&project.path("one")), tree(&project.path("two")));
 }
 
-#[test]
-fn parquet_reads_as_csv_does() {
-    use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-    use std::sync::Arc;
-    let csv = Project::new();
-    let expect = csv.snapshot().interactions().unwrap();
+/// The interactions of [`RATINGS`] as Parquet, with such times.
+fn parquet_project(times: ArrayRef) -> Project {
     let project = Project::new()
         .with("path = \"ratings.csv\"\nformat = \"csv\"", "path = \"ratings.parquet\"\nformat = \"parquet\"");
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("user", Arc::new(StringArray::from(vec!["10", "9", "9", "9", "x"]))),
         ("item", Arc::new(StringArray::from(vec!["b", "a", "c", "b", "a"]))),
-        ("time", Arc::new(Int64Array::from(vec![5, 7, 7, 1, 3]))),
+        ("time", times),
     ];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let file = std::fs::File::create(project.path("ratings.parquet")).unwrap();
     let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
+    project
+}
+
+#[test]
+fn parquet_reads_as_csv_does() {
+    let expect = Project::new().snapshot().interactions().unwrap();
+    let project = parquet_project(Arc::new(Int64Array::from(vec![5, 7, 7, 1, 3])));
     assert_eq!(project.snapshot().interactions().unwrap(), expect);
+    let project = parquet_project(Arc::new(StringArray::from(vec!["5", "7", "7", "1", "3"])));
+    refused(&project, &["ratings.parquet", "`time` is Utf8", "integers"]);
 }
 
 /// The k-core by the definition: drop one row that breaks the rule until there is none.
@@ -157,6 +164,7 @@ proptest! {
         min_item in 1usize..4,
     ) {
         let project = Project::new()
+            .of_ids()
             .with("min_user = 1", &format!("min_user = {min_user}"))
             .with("min_item = 1", &format!("min_item = {min_item}"));
         let mut text = "user,item,time\n".to_owned();

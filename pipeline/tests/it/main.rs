@@ -5,11 +5,13 @@ mod alignment;
 mod amazon;
 mod attributes;
 mod bad_input;
+mod csv;
 mod encoders;
 mod interactions;
 mod movielens;
 mod onnx;
 mod provided;
+mod readme;
 #[path = "../../../feature-store/tests/it/redis_server.rs"]
 mod redis_server;
 mod sequences;

@@ -93,6 +93,8 @@ fn what_does_not_fit_is_named() {
     check(&project, &["given.parquet", "\"a\"", "rows 1 and 2"]);
     parquet(&project, &["a", "b"], &[Some(vec![1.0]), Some(vec![2.0, 3.0])]);
     check(&project, &["given.parquet", "`features` row 2", "2 numbers"]);
+    parquet(&project, &["1.0", "2.0"], &[Some(vec![1.0]), Some(vec![2.0])]);
+    check(&project, &["given.parquet", "no row of any item", "\"1.0\"", "\"a\""]);
     parquet(&project, &["a"], &[None]);
     check(&project, &["given.parquet", "no row with features"]);
 

@@ -91,6 +91,16 @@ impl Project {
         self
     }
 
+    /// The config over the interactions alone: an item is called by its key, and there are no features.
+    pub(crate) fn of_ids(mut self) -> Project {
+        self = self
+            .with("SELECT item, title, genres FROM items", "SELECT DISTINCT item, item AS title FROM ratings")
+            .with("{title}. {genres}", "");
+        self.config.truncate(self.config.find("[[features]]").unwrap());
+        self.config.insert_str(0, "features = []\n");
+        self
+    }
+
     pub(crate) fn build(&self) -> Result<Manifest, BuildError> {
         self.build_to("snapshot")
     }

@@ -1,5 +1,6 @@
 //! What can be typed: the verbs, their flags, and the manual that `--help` prints.
 
+use crate::ranges;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -180,7 +181,7 @@ pub(crate) struct EvaluateArgs {
     pub(crate) split: SplitName,
     /// Evaluate a cut of the model: for each block the leading columns it works on, a trained dim, or 0
     /// to leave the block out. For example 256,64 or 256,0 of a model with two blocks.
-    #[arg(long, value_name = "DIM,DIM...", value_delimiter = ',')]
+    #[arg(long, value_name = "DIM,DIM...", value_delimiter = ',', value_parser = ranges::block_dim)]
     pub(crate) block_dims: Option<Vec<usize>>,
     /// Rank against the item vectors of an older Bundle, at the dims that both have.
     #[arg(long, value_name = "DIR", conflicts_with = "block_dims")]
@@ -206,22 +207,22 @@ pub(crate) struct TuneArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) bundle: PathBuf,
     /// Share of the exact results that must come back, above 0 and at most 1.
-    #[arg(long)]
+    #[arg(long, value_parser = ranges::recall)]
     pub(crate) recall: f64,
     /// The one dim to choose for; every trained dim if left out.
-    #[arg(long)]
+    #[arg(long, value_parser = ranges::dim)]
     pub(crate) dim: Option<usize>,
-    /// Results of a query; larger ones are searched exactly.
-    #[arg(long, default_value_t = 10)]
+    /// Results of a query, from 1 to 1000; larger ones are searched exactly.
+    #[arg(long, default_value_t = 10, value_parser = ranges::results)]
     pub(crate) k: usize,
-    /// Queries: half of them choose, half of them measure.
-    #[arg(long, default_value_t = 400)]
+    /// Queries, from 20 to 100000: half of them choose, half of them measure.
+    #[arg(long, default_value_t = 400, value_parser = ranges::queries)]
     pub(crate) queries: usize,
     /// Snapshot whose histories are the queries; walks among neighbouring items if left out.
     #[arg(long, value_name = "DIR")]
     pub(crate) snapshot: Option<PathBuf>,
     /// Seed of the walks and of the cells.
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 7, value_parser = ranges::seed)]
     pub(crate) seed: u64,
 }
 
@@ -266,7 +267,7 @@ pub(crate) struct IngestArgs {
     pub(crate) store: Option<String>,
     /// Newest events kept for a user, from 1 to 10000; not fewer than the store keeps. Left out, as many as
     /// it keeps, and 400 in a new one.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = ranges::history)]
     pub(crate) max_history: Option<usize>,
     /// Format of the file's lines.
     #[arg(long, value_enum, default_value_t = FormatName::Native)]
@@ -323,7 +324,7 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,
     /// Newest events written for a user, from 1 to 10000.
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = ranges::history)]
     pub(crate) max_history: usize,
 }
 

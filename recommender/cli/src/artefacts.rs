@@ -3,7 +3,7 @@
 
 use crate::failure::bad_input;
 use anyhow::Context as _;
-use feature_store::{Snapshot, StagedDir, StoreError, write_whole};
+use feature_store::{Snapshot, StagedDir, StoreError, artefact_around, write_whole};
 use fmrlrec::{Bundle, Report};
 use std::path::{Path, PathBuf};
 
@@ -39,6 +39,7 @@ pub(crate) fn check_report_output(dir: &Path) -> anyhow::Result<()> {
     if dir.exists() && !dir.is_dir() {
         return Err(bad_input(format!("--output {shown}: is no folder; name another")));
     }
+    check_outside_artefacts(dir)?;
     for (marker, kind) in [(BUNDLE_MARKER, "Bundle"), (SNAPSHOT_MARKER, "Snapshot")] {
         if dir.join(marker).exists() {
             return Err(bad_input(format!(
@@ -59,7 +60,21 @@ pub(crate) fn check_bundle_output(dir: &Path) -> anyhow::Result<()> {
     check_output(dir, BUNDLE_MARKER, "Bundle")
 }
 
+/// Refuses an output inside a Snapshot or a Bundle: an artefact with a file that its manifest does not list is never
+/// replaced again, and a new one would take the output with it.
+pub(crate) fn check_outside_artefacts(output: &Path) -> anyhow::Result<()> {
+    let kinds = [(BUNDLE_MARKER, "Bundle"), (SNAPSHOT_MARKER, "Snapshot")];
+    let Some((dir, found)) = artefact_around(output, &kinds.map(|(marker, _)| marker)) else { return Ok(()) };
+    let kind = kinds.into_iter().find(|(marker, _)| *marker == found).map_or("artefact", |(_, kind)| kind);
+    let (output, dir) = (output.display(), dir.display());
+    Err(bad_input(format!(
+        "--output {output}: lies in the {kind} {dir}, which holds nothing but what its {found} lists; name a place \
+         outside of it"
+    )))
+}
+
 fn check_output(dir: &Path, marker: &str, kind: &str) -> anyhow::Result<()> {
+    check_outside_artefacts(dir)?;
     let shown = dir.display();
     StagedDir::check(dir, marker).map_err(|error| match error {
         StoreError::Corrupt { reason, .. } => bad_input(format!("--output {shown}: no place for a {kind}: {reason}")),

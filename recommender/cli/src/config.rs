@@ -1,4 +1,4 @@
-//! Reading a config: TOML in, a typed value out, and one sentence with file and line when it is wrong.
+//! Reading a config: TOML in, a typed value out, and one sentence with file, line and field when it is wrong.
 
 use crate::failure::bad_input;
 use serde::de::DeserializeOwned;
@@ -23,13 +23,25 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
 
 /// Parses TOML text that came from `name`.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str, name: &str) -> anyhow::Result<T> {
-    toml::from_str(text).map_err(|error| {
+    let refuse = |field: &str, error: &toml::de::Error| {
         let at = error.span().map_or(String::new(), |span| {
             let line = text[..span.start.min(text.len())].matches('\n').count() + 1;
             format!(" line {line}")
         });
-        bad_input(format!("config {name}{at}: {}", error.message()))
-    })
+        bad_input(format!("config {name}{at}: {}", with_field(field, error.message())))
+    };
+    let document = toml::Deserializer::parse(text).map_err(|error| refuse("", &error))?;
+    serde_path_to_error::deserialize(document).map_err(|error| refuse(&error.path().to_string(), error.inner()))
+}
+
+/// The message behind the field that it is about, such as `model.blocks`, unless it is about the whole config (`.`) or
+/// names the field itself.
+fn with_field(field: &str, message: &str) -> String {
+    match field {
+        "" | "." => message.to_owned(),
+        field if message.contains(&format!("`{field}`")) => message.to_owned(),
+        field => format!("{field}: {message}"),
+    }
 }
 
 #[cfg(test)]
@@ -38,13 +50,36 @@ mod tests {
 
     #[derive(Debug, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
     struct Small {
-        #[allow(dead_code)]
         seed: u64,
+        model: Option<Model>,
+        #[serde(default)]
+        tiers: Vec<Tier>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Model {
+        blocks: usize,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Tier {
+        search: Search,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Search {
+        Exact,
     }
 
     #[test]
-    fn an_error_names_the_file_and_the_line() {
+    fn an_error_names_the_file_the_line_and_the_field() {
         let check = |text: &str, parts: &[&str]| {
             let error = parse::<Small>(text, "a.toml").unwrap_err().to_string();
             for part in parts {
@@ -53,8 +88,13 @@ mod tests {
         };
         check("", &["a.toml", "missing field `seed`"]);
         check("seed = 1\nsede = 2\n", &["a.toml line 2", "unknown field `sede`"]);
-        check("seed = \"x\"\n", &["a.toml line 1", "invalid type"]);
+        check("seed = \"x\"\n", &["a.toml line 1: seed: invalid type"]);
         check("seed = \n", &["a.toml line 1"]);
-        check("seed = -1\n", &["a.toml line 1", "-1"]);
+        check("seed = -1\n", &["a.toml line 1: seed: ", "-1"]);
+        check("seed = 1\n[model]\nblocks = \"2\"\n", &["a.toml line 3: model.blocks: invalid type: string \"2\""]);
+        check("seed = 1\n[model]\n", &["a.toml", "model: missing field `blocks`"]);
+        check("seed = 1\n[model]\nblocs = 2\n", &["a.toml line 3: model.blocs: unknown field `blocs`"]);
+        let tiers = "[[tiers]]\nsearch = \"exact\"\n[[tiers]]\nsearch = \"fast\"\n";
+        check(&format!("seed = 1\n{tiers}"), &["a.toml line 5: tiers[1].search: unknown variant `fast`"]);
     }
 }

@@ -17,6 +17,7 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     {
         return Err(bad_input(format!("{} is not there; name the folder of a user state store", path.display())));
     }
+    crate::artefacts::check_outside_artefacts(&args.output)?;
     check_output(&args.output, &place)?;
     let store = crate::state::open_to_read(&place, args.max_history)?;
     if store.shared() && store.users()? == 0 {

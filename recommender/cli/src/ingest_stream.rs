@@ -9,7 +9,7 @@ use crate::output::{note, say, thousands};
 use anyhow::Context as _;
 use feature_store::{StoreError, UserStateStore};
 use pipeline::stream::{
-    Consumer, Findings, Start, StreamConfig, StreamError, StreamMetrics, StreamStats, dead_letter_sink,
+    Consumer, Findings, Redriven, Start, StreamConfig, StreamError, StreamMetrics, StreamStats, dead_letter_sink,
     dead_letter_source, decoder, event_sink, open_source, open_source_to_end, redrive, validate,
 };
 use std::path::Path;
@@ -33,7 +33,7 @@ pub(crate) fn run(path: &Path, args: &IngestArgs) -> anyhow::Result<()> {
     }
     let store = crate::state::open(&config.state.path, config.state.max_history)?;
     if args.redrive {
-        return run_redrive(&config, &store);
+        return run_redrive(&config, &store, &interrupt);
     }
     let metrics = Arc::new(StreamMetrics::default());
     if let Some(bind) = config.metrics_bind {
@@ -106,17 +106,34 @@ pub(crate) fn consume(
     }
 }
 
-fn run_redrive(config: &StreamConfig, store: &UserStateStore) -> anyhow::Result<()> {
+fn run_redrive(config: &StreamConfig, store: &UserStateStore, interrupt: &Interrupt) -> anyhow::Result<()> {
     let clock_ms = service::system_clock();
-    let mut letters = dead_letter_source(config, store, &clock_ms)?;
+    let Some(mut letters) = dead_letter_source(config, store, &clock_ms)? else {
+        return say(&format!("there are no dead letters: {} is not there, so nothing was put aside yet", dlq(config)));
+    };
     let mut back = event_sink(config, &clock_ms)?;
     let mut again = dead_letter_sink(config, &clock_ms)?;
-    let done = redrive(&mut *letters, &mut *back, &mut *again, &*decoder(config.format), store)?;
-    say(&format!(
-        "{} dead letters sent back, {} refused again; `ingest` applies those that were sent",
-        thousands(done.sent),
-        thousands(done.refused)
-    ))
+    let stop = || interrupt.requested();
+    let done = redrive(&mut *letters, &mut *back, &mut *again, &*decoder(config.format), store, &stop)?;
+    let (sent, refused) = (thousands(done.sent), thousands(done.refused));
+    let told = format!("{sent} dead letters sent back, {refused} refused again; `ingest` applies those that were sent");
+    if interrupt.requested() {
+        say(&told)?;
+        return Err(Interrupted("stopped before the end; start again to go on from here".to_owned()).into());
+    }
+    if done == Redriven::default() {
+        return say(&format!("there are no dead letters in {} that were not looked at before", dlq(config)));
+    }
+    say(&told)
+}
+
+/// Where dead letters lie.
+fn dlq(config: &StreamConfig) -> String {
+    match (&config.kafka, &config.log) {
+        (Some(kafka), _) => format!("topic {}", kafka.dlq()),
+        (None, Some(log)) => format!("log {}", log.dlq().display()),
+        (None, None) => "the stream".to_owned(),
+    }
 }
 
 /// A dry run keeps its positions in a store that is thrown away: nothing of the real one is read.

@@ -18,6 +18,7 @@ mod interrupt;
 mod metrics_port;
 mod output;
 mod progress;
+mod ranges;
 mod sample;
 mod serve;
 mod state;

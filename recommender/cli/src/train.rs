@@ -6,7 +6,7 @@ use crate::failure::bad_input;
 use crate::interrupt::Interrupt;
 use crate::output::say;
 use crate::progress::Progress;
-use feature_store::Snapshot;
+use feature_store::{Snapshot, StoreError};
 use fmrlrec::{Bundle, Device, EpochLine, Report, TrainConfig, TrainObserver};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -80,10 +80,11 @@ struct Alone {
 impl Alone {
     fn take(output: &Path) -> anyhow::Result<Alone> {
         let path = beside(output, "lock");
+        let failure = |source| StoreError::Io { path: path.clone(), source };
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
+            std::fs::create_dir_all(parent).map_err(failure)?;
         }
-        let file = File::create(&path)?;
+        let file = File::create(&path).map_err(failure)?;
         match file.try_lock() {
             Ok(()) => Ok(Alone { _locked: file, path }),
             Err(std::fs::TryLockError::WouldBlock) => {
@@ -93,7 +94,7 @@ impl Alone {
                     path.display()
                 )))
             }
-            Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
+            Err(std::fs::TryLockError::Error(error)) => Err(failure(error).into()),
         }
     }
 }

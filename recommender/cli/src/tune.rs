@@ -6,12 +6,16 @@ use crate::failure::bad_input;
 use crate::output::say;
 use anyhow::Context as _;
 use fmrlrec::Bundle;
-use retrieval::{EXACT_ITEMS, Plan, Tuned};
+use retrieval::{EXACT_ITEMS, MIN_TUNING_QUERIES, Plan, Tuned};
 use service::{TuneRequest, tune_bundle};
+use std::path::Path;
 
 /// Chooses the plans, writes them into the Bundle and says what they are.
 pub(crate) fn run(args: &TuneArgs) -> anyhow::Result<()> {
     let bundle = open_bundle(&args.bundle)?;
+    if let Some(dim) = args.dim.filter(|dim| !bundle.dims().contains(dim)) {
+        return Err(bad_input(format!("--dim {dim} was not trained; give one of {:?}", bundle.dims())));
+    }
     let histories = match &args.snapshot {
         Some(snapshot) => histories(&bundle, snapshot)?,
         None => Vec::new(),
@@ -50,13 +54,21 @@ fn kept(bundle: &Bundle) -> anyhow::Result<Vec<Tuned>> {
 }
 
 /// Each user's history of a Snapshot, in the Bundle's ids.
-fn histories(bundle: &Bundle, snapshot: &std::path::Path) -> anyhow::Result<Vec<Vec<u32>>> {
-    let snapshot = open_snapshot(snapshot)?;
+fn histories(bundle: &Bundle, dir: &Path) -> anyhow::Result<Vec<Vec<u32>>> {
+    let snapshot = open_snapshot(dir)?;
     let ids: Vec<Option<u32>> = snapshot.items()?.iter().map(|item| bundle.vocabulary().id(&item.key)).collect();
     let of_bundle = |sequence: Vec<u32>| -> Vec<u32> {
         sequence.into_iter().filter_map(|id| ids.get(id as usize - 1).copied().flatten()).collect()
     };
-    Ok(snapshot.sequences()?.into_iter().map(of_bundle).collect())
+    let histories: Vec<Vec<u32>> = snapshot.sequences()?.into_iter().map(of_bundle).collect();
+    if histories.len() < MIN_TUNING_QUERIES {
+        return Err(bad_input(format!(
+            "--snapshot {} has the histories of {} users, and at least {MIN_TUNING_QUERIES} are needed; leave it out",
+            dir.display(),
+            histories.len()
+        )));
+    }
+    Ok(histories)
 }
 
 fn line(tuned: &Tuned) -> String {

@@ -73,7 +73,8 @@ fn offset_seconds(text: &str) -> Option<i64> {
         [b'-', _, _, b':', _, _] => -1,
         _ => return None,
     };
-    let (hours, minutes): (i64, i64) = (text.get(1..3)?.parse().ok()?, text.get(4..6)?.parse().ok()?);
+    let digits = |from: usize, to: usize| text.get(from..to).filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
+    let (hours, minutes): (i64, i64) = (digits(1, 3)?.parse().ok()?, digits(4, 6)?.parse().ok()?);
     ((0..24).contains(&hours) && (0..60).contains(&minutes)).then_some(sign * (hours * 3600 + minutes * 60))
 }
 
@@ -121,6 +122,7 @@ mod tests {
             "2024-01-0éT00:00:00Z",
             "+024-01-01T00:00:00Z",
             "2024-01-01T00:00:00+aa:00",
+            "2024-01-01T00:00:00++1:00",
         ] {
             check(bad, None);
         }

@@ -139,8 +139,12 @@ impl Context {
         let mut asked = TopicPartitionList::new();
         asked.add_partition_offset(topic, partition, Offset::Offset(time_ms))?;
         let answer = consumer.offsets_for_times(asked, ANSWER)?;
-        match answer.find_partition(topic, partition).map(|element| element.offset()) {
-            Some(Offset::Offset(offset)) => Ok(offset),
+        let found = answer.find_partition(topic, partition);
+        let found = found.ok_or(KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition))?;
+        // The answer may be there and say that the leader gave none: its end for a start would pass messages over.
+        found.error()?;
+        match found.offset() {
+            Offset::Offset(offset) => Ok(offset),
             // Nothing is that new.
             _ => Ok(high),
         }

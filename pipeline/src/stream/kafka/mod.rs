@@ -4,6 +4,7 @@
 //! store says. Offsets committed to the broker are for people and dashboards.
 
 mod context;
+mod member;
 mod sink;
 mod source;
 

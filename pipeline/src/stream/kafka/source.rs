@@ -4,14 +4,14 @@
 //! run, `--until-end`, `--redrive`) waits [`ANSWER`] for it and then gives up.
 
 use super::context::{Context, Places};
-use super::{client, passes, refusal};
+use super::member::{member, own};
+use super::{passes, refusal};
 use crate::stream::config::{KafkaConfig, Start};
 use crate::stream::message::{MAX_BATCH_BYTES, Message, Source};
 use crate::stream::{Clock, StreamError};
 use feature_store::UserStateStore;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -28,8 +28,6 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 const WARN_EVERY: Duration = Duration::from_secs(10);
 /// Events of the library that are read to find out why it does not connect.
 const EVENTS: usize = 64;
-/// How often the library counts how much is left to read.
-const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// A consumer of one topic.
 pub struct KafkaSource {
@@ -80,23 +78,25 @@ impl KafkaSource {
         store: &UserStateStore,
         clock_ms: Clock,
     ) -> Result<KafkaSource, StreamError> {
-        let way_out = "does not exist; create it or send a first event to it, or correct kafka.topic";
-        KafkaSource::open(config, start, store, clock_ms)?.with_end(way_out)
+        KafkaSource::open(config, start, store, clock_ms)?.with_end()?.ok_or_else(|| {
+            let way_out = "does not exist; create it or send a first event to it, or correct kafka.topic";
+            StreamError::kafka(format!("topic {:?} at {}", config.topic, config.brokers), way_out)
+        })
     }
 
-    /// Joins the group `GROUP.dlq` of the topic of dead letters, from its oldest letter on, up to its end.
+    /// Joins the group `GROUP.dlq` of the topic of dead letters, from its oldest letter on, up to its end. None if
+    /// there is no such topic: nothing was put aside yet.
     ///
     /// # Errors
-    /// As [`KafkaSource::open_to_end`]: of a topic that does not exist nothing was put aside yet.
+    /// As [`KafkaSource::open`]; also a broker that does not answer within 10 s.
     pub fn dead_letters(
         config: &KafkaConfig,
         store: &UserStateStore,
         clock_ms: Clock,
-    ) -> Result<KafkaSource, StreamError> {
+    ) -> Result<Option<KafkaSource>, StreamError> {
         let (group, source) = (format!("{}.dlq", config.group), format!("{}.dlq", config.source));
         let places = Places { store: store.clone(), source, start: Start::Earliest, clock_ms };
-        let letters = KafkaSource::join(config, config.dlq(), group, places)?;
-        letters.with_end("does not exist; nothing was put aside yet")
+        KafkaSource::join(config, config.dlq(), group, places)?.with_end()
     }
 
     fn join(config: &KafkaConfig, topic: String, group: String, places: Places) -> Result<KafkaSource, StreamError> {
@@ -116,13 +116,10 @@ impl KafkaSource {
         })
     }
 
-    /// From now on waiting has an end.
-    fn with_end(mut self, absent: &str) -> Result<KafkaSource, StreamError> {
+    /// From now on waiting has an end; none if the topic does not exist.
+    fn with_end(mut self) -> Result<Option<KafkaSource>, StreamError> {
         self.to_end = true;
-        match self.ask()? {
-            Some(_) => Ok(self),
-            None => Err(StreamError::kafka(format!("topic {:?} at {}", self.topic, self.config.brokers), absent)),
-        }
+        Ok(self.ask()?.is_some().then_some(self))
     }
 
     /// How many partitions the topic has; none if it does not exist.
@@ -284,30 +281,6 @@ impl KafkaSource {
     }
 }
 
-/// A member of the group.
-fn member(
-    config: &KafkaConfig,
-    topic: &str,
-    group: &str,
-    places: Places,
-) -> Result<BaseConsumer<Context>, StreamError> {
-    let refuse = |error: KafkaError| refusal(format!("topic {topic:?}"), &error);
-    let mut client = client(config)?;
-    client
-        .set("group.id", group)
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        // The store says where to read. An offset that the broker does not have is an error.
-        .set("auto.offset.reset", "error")
-        .set("enable.partition.eof", "true")
-        .set("statistics.interval.ms", COUNT_EVERY.as_millis().to_string())
-        .set("queued.max.messages.kbytes", config.queue_kib.to_string())
-        .set("session.timeout.ms", config.session_timeout_ms.to_string());
-    let consumer: BaseConsumer<Context> = client.create_with_context(Context::new(places)).map_err(refuse)?;
-    consumer.subscribe(&[topic]).map_err(refuse)?;
-    Ok(consumer)
-}
-
 impl Source for KafkaSource {
     fn name(&self) -> &str {
         &self.places.source
@@ -385,19 +358,5 @@ impl Source for KafkaSource {
 
     fn connected(&self) -> bool {
         self.consumer.context().shared().brokers_up.is_some_and(|up| up > 0)
-    }
-}
-
-fn own(message: &BorrowedMessage<'_>) -> Message {
-    let headers = message.headers().map_or(Vec::new(), |headers| {
-        headers.iter().map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect()
-    });
-    Message {
-        partition: message.partition() as u32,
-        offset: message.offset() as u64,
-        taken_ms: message.timestamp().to_millis(),
-        key: message.key().unwrap_or_default().to_vec(),
-        payload: message.payload().unwrap_or_default().to_vec(),
-        headers,
     }
 }

@@ -108,6 +108,14 @@ pub(super) fn counted(head: &[u8; HEAD_BYTES + 12]) -> Option<(u64, u32)> {
     (magic == MAGIC && len as usize <= MAX_FRAME_BYTES).then_some((HEAD_BYTES as u64 + u64::from(len), count))
 }
 
+/// Whether the head of a frame starts `bytes`, and another one lies where it says that its frame ends. The second was
+/// written after the first was synced, so no crash spoilt the first one: it is damage, or the log has another id.
+pub(super) fn two_heads(bytes: &[u8]) -> bool {
+    let head = |at: usize| counted(bytes.get(at..)?.first_chunk()?);
+    let second = head(0).and_then(|(size, _)| head(usize::try_from(size).ok()?));
+    second.is_some()
+}
+
 /// Whether a whole frame starts anywhere in `bytes`.
 pub(super) fn any_frame(seal: Seal, bytes: &[u8]) -> bool {
     let mut starts = bytes.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC);
@@ -186,6 +194,9 @@ mod tests {
             assert!(!matches!(decode(seal(), &bad, 7), Found::Frame(..)), "byte {flip} flipped");
         }
         assert!(any_frame(seal(), &[b"xrLG1yy", &bytes[..], b"z"].concat()) && !any_frame(seal(), &bytes[1..]));
+        let twice = bytes.repeat(2);
+        assert!(two_heads(&twice) && two_heads(&twice[..bytes.len() + HEAD_BYTES + 12]), "of any log");
+        assert!(!two_heads(&bytes) && !two_heads(&twice[..bytes.len() + HEAD_BYTES]) && !two_heads(&twice[1..]));
     }
 
     #[test]

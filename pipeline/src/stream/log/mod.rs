@@ -20,7 +20,7 @@ mod writer;
 
 pub(super) use frame::takes;
 pub use reader::{LogReader, LogSource};
-pub(crate) use reader::{end_of, oldest_of, source_name};
+pub(crate) use reader::{end_of, is_begun, oldest_of, source_name};
 pub use writer::{LogLimits, LogWriter};
 
 use super::StreamError;

@@ -152,8 +152,7 @@ impl LogReader {
         }
         let place = all.partition_point(|(first, _)| *first <= self.from) - 1;
         let (first, path) = all[place].clone();
-        self.enter(first, path)?;
-        Ok(true)
+        self.enter(first, path)
     }
 
     /// Moves to the segment after this one if there is one; false at the end of the log.
@@ -171,11 +170,12 @@ impl LogReader {
         if !self.buffer.is_empty() || first < self.next {
             return Err(self.damaged());
         }
-        if first > self.next {
+        let gap = first > self.next;
+        let entered = self.enter(first, path)?;
+        if entered && gap {
             self.lost_before = Some(first);
         }
-        self.enter(first, path)?;
-        Ok(true)
+        Ok(entered)
     }
 
     /// Forgets undecoded bytes and goes back to where they began.
@@ -188,14 +188,19 @@ impl LogReader {
         Ok(())
     }
 
-    fn enter(&mut self, first: u64, path: PathBuf) -> Result<(), StreamError> {
-        let file = File::open(&path).map_err(StreamError::io(&path))?;
+    /// Opens a segment; false if the writer has removed it since it was listed, so that the next look finds another.
+    fn enter(&mut self, first: u64, path: PathBuf) -> Result<bool, StreamError> {
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(StreamError::io(&path)(error)),
+        };
         self.file = Some((file, path));
         self.buffer.clear();
         self.at = 0;
         self.first = first;
         self.next = first;
-        Ok(())
+        Ok(true)
     }
 
     fn damaged(&self) -> StreamError {
@@ -272,6 +277,11 @@ impl LogSource {
 fn seal_of(dir: &Path) -> Result<Option<Seal>, StreamError> {
     let id = if dir.is_dir() { read_id(dir)? } else { None };
     Ok(id.map(|id| Seal::of(&id)))
+}
+
+/// Whether a writer has begun a log there.
+pub(crate) fn is_begun(dir: &Path) -> Result<bool, StreamError> {
+    Ok(seal_of(dir)?.is_some())
 }
 
 /// The name under which a log's positions are kept.
@@ -358,5 +368,21 @@ impl Source for LogSource {
 
     fn lag(&self) -> BTreeMap<u32, u64> {
         BTreeMap::from([(0, self.reaches.max(self.end).saturating_sub(self.given))])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The writer may remove the oldest segment between the list of segments and the opening of one.
+    #[test]
+    fn a_segment_that_is_gone_is_looked_for_again_and_no_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut reader = LogReader::open(dir.path(), 0).unwrap();
+        let gone = dir.path().join("00000000000000000007.log");
+        assert!(!reader.enter(7, gone.clone()).unwrap() && reader.file.is_none());
+        std::fs::write(&gone, "").unwrap();
+        assert!(reader.enter(7, gone).unwrap() && reader.next == 7);
     }
 }

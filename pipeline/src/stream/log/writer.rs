@@ -1,9 +1,10 @@
 //! Writing the log: one writer at a time, every batch synced before it counts.
 
-use super::frame::{Found, Seal, any_frame, decode, encode};
+use super::frame::{Found, Seal, any_frame, decode, encode, two_heads};
 use super::{MAX_MESSAGE_BYTES, read_id, segment_path, segments};
 use crate::stream::message::{Outgoing, Place, Sink};
 use crate::stream::{Clock, StreamError};
+use feature_store::write_whole;
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -43,7 +44,7 @@ impl LogWriter {
     /// Unix epoch.
     ///
     /// # Errors
-    /// Another process writes to it, or a segment is damaged before its end.
+    /// Another process writes to it, its id is missing, or a segment is damaged before its end.
     pub fn open(dir: &Path, limits: LogLimits, clock_ms: Clock) -> Result<LogWriter, StreamError> {
         std::fs::create_dir_all(dir).map_err(StreamError::io(dir))?;
         let lock_path = dir.join("lock");
@@ -52,11 +53,18 @@ impl LogWriter {
         if lock.try_lock().is_err() {
             return Err(StreamError::log(dir, "is being written by another process; stop it or name another log"));
         }
+        let mut all = segments(dir)?;
         let id = match read_id(dir)? {
             Some(id) => id,
-            None => begin(dir)?,
+            None if all.is_empty() => begin(dir)?,
+            // Under another id no frame of them would be one, so the last segment would be taken for a write cut short.
+            None => {
+                let reason = "holds segments of a log and no file `id`, without which they cannot be read; restore the \
+                              file, or name another folder";
+                return Err(StreamError::log(dir, reason));
+            }
         };
-        let (first, path) = match segments(dir)?.pop() {
+        let (first, path) = match all.pop() {
             Some(last) => last,
             None => (0, segment_path(dir, 0)),
         };
@@ -101,10 +109,12 @@ impl LogWriter {
             at += size;
             self.next += messages.len() as u64;
         }
-        if any_frame(self.seal, &bytes[at..]) {
+        if any_frame(self.seal, &bytes[at..]) || two_heads(&bytes[at..]) {
             return Err(StreamError::log(
                 &self.path,
-                format!("is damaged at byte {at}, and whole writes follow; restore a copy of the file"),
+                format!(
+                    "is damaged at byte {at}, and other writes follow; restore a copy of the file, or of the log's `id`"
+                ),
             ));
         }
         if at < bytes.len() {
@@ -220,11 +230,8 @@ impl std::fmt::Debug for LogWriter {
 fn begin(dir: &Path) -> Result<String, StreamError> {
     // std's hasher keys are the system's random numbers.
     let random = || std::hash::RandomState::new().build_hasher().finish();
-    let (path, part) = (dir.join("id"), dir.join("id.part"));
     let id = format!("{:016x}{:016x}", random(), random());
-    std::fs::write(&part, &id).map_err(StreamError::io(&part))?;
-    File::open(&part).and_then(|file| file.sync_all()).map_err(StreamError::io(&part))?;
-    std::fs::rename(&part, &path).map_err(StreamError::io(&path))?;
+    write_whole(&dir.join("id"), id.as_bytes())?;
     Ok(id)
 }
 

@@ -86,7 +86,7 @@ fn a_poison_message_goes_aside_with_its_bytes_and_comes_back_when_it_is_valid() 
     let stats = consume(&config, &store).unwrap();
     assert_eq!((stats.applied, stats.invalid, stats.dead_letters), (2, 2, 2));
 
-    let mut letters = dead_letter_source(&config, &store, &clock()).unwrap();
+    let mut letters = dead_letter_source(&config, &store, &clock()).unwrap().unwrap();
     let mut found = Vec::new();
     letters.poll(&mut found, 10, std::time::Duration::ZERO).unwrap();
     assert_eq!(found.len(), 2);
@@ -100,10 +100,11 @@ fn a_poison_message_goes_aside_with_its_bytes_and_comes_back_when_it_is_valid() 
 
     // With the right decoder one of them is valid. It goes back to the log, and is applied from there.
     let redrive_with = |config: &StreamConfig| {
-        let mut letters = dead_letter_source(config, &store, &clock()).unwrap();
+        let mut letters = dead_letter_source(config, &store, &clock()).unwrap().unwrap();
         let (mut back, mut again) =
             (event_sink(config, &clock()).unwrap(), dead_letter_sink(config, &clock()).unwrap());
-        let done = redrive(&mut *letters, &mut *back, &mut *again, &*decoder(config.format), &store).unwrap();
+        let done =
+            redrive(&mut *letters, &mut *back, &mut *again, &*decoder(config.format), &store, &|| false).unwrap();
         (done.sent, done.refused)
     };
     assert_eq!(redrive_with(&config), (0, 2));
@@ -206,6 +207,7 @@ fn a_config_that_breaks_a_rule_is_refused_by_field() {
     check(&|config| config.log = None, "exactly one");
     check(&|config| config.start = Start::TimestampMs(-1), "start");
     check(&|config| config.log.as_mut().unwrap().segment_bytes = 0, "log.segment_bytes");
+    check(&|config| config.log.as_mut().unwrap().segment_bytes = (1 << 30) + 1, "log.segment_bytes");
     check(&|config| config.log.as_mut().unwrap().max_segments = 1, "log.max_segments: 1 is not in 2..");
     for file in ["stream-log.toml", "stream-kafka.toml"] {
         let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").join(file)).unwrap();
@@ -241,7 +243,7 @@ fn events_from_the_future_are_put_aside_and_those_from_the_past_take_their_place
     let stats = consume(&config, &store).unwrap();
     assert_eq!((stats.applied, stats.invalid, stats.dead_letters), (3, 2, 2));
     assert_eq!(items(&store), ["1970", "now", "tomorrow"]);
-    let mut letters = dead_letter_source(&config, &store, &clock()).unwrap();
+    let mut letters = dead_letter_source(&config, &store, &clock()).unwrap().unwrap();
     let mut found = Vec::new();
     letters.poll(&mut found, 10, std::time::Duration::ZERO).unwrap();
     let reason = found[0].headers.iter().find(|(name, _)| name == "reason").unwrap().1.clone();

@@ -28,7 +28,7 @@ impl Sink for Failing {
 fn letters(config: &StreamConfig, most: usize) -> Vec<Message> {
     let dir = tempfile::tempdir().unwrap();
     let store = feature_store::UserStateStore::open(&dir.path().join("look"), 1).unwrap();
-    let mut source = dead_letter_source(config, &store, &clock()).unwrap();
+    let mut source = dead_letter_source(config, &store, &clock()).unwrap().unwrap();
     let mut found = Vec::new();
     source.poll(&mut found, most, Duration::ZERO).unwrap();
     found
@@ -37,6 +37,37 @@ fn letters(config: &StreamConfig, most: usize) -> Vec<Message> {
 fn header(letter: &Message, name: &str) -> Option<String> {
     let value = letter.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     value.map(|value| String::from_utf8(value).unwrap())
+}
+
+#[test]
+fn where_nothing_was_put_aside_there_are_no_letters_and_none_are_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = log_config(dir.path());
+    assert!(dead_letter_source(&config, &open(&config), &clock()).unwrap().is_none());
+    let log = config.log.unwrap();
+    assert!(!log.dlq().exists() && !log.dir.exists());
+}
+
+#[test]
+fn a_redrive_that_was_asked_to_stop_leaves_the_rest_for_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = log_config(dir.path());
+    let events: Vec<_> = (0..2500).map(|n| interaction("u", &format!("i{n}"), n + 1)).collect();
+    dead_letter_sink(&config, &clock()).unwrap().put(&messages(&events)).unwrap();
+    let store = open(&config);
+    let mut sent = Vec::new();
+    for expect in [1000, 1500] {
+        let mut letters = dead_letter_source(&config, &store, &clock()).unwrap().unwrap();
+        let mut again = dead_letter_sink(&config, &clock()).unwrap();
+        let mut back = Failing { good: 9, took: Vec::new() };
+        // The first is asked after one part, the second never.
+        let asked = std::cell::Cell::new(0);
+        let stop = || expect == 1000 && asked.replace(asked.get() + 1) == 1;
+        let done = redrive(&mut *letters, &mut back, &mut *again, &*decoder(config.format), &store, &stop).unwrap();
+        assert_eq!(done, Redriven { sent: expect, refused: 0 });
+        sent.extend(back.took);
+    }
+    assert_eq!(sent, messages(&events), "each once, in order");
 }
 
 /// What fails does so in the midst of the letters: those before it are not sent again.
@@ -49,10 +80,10 @@ fn a_redrive_that_failed_goes_on_where_it_was() {
     let store = open(&config);
     let mut sent = Vec::new();
     let mut drive = |good: usize| {
-        let mut letters = dead_letter_source(&config, &store, &clock()).unwrap();
+        let mut letters = dead_letter_source(&config, &store, &clock()).unwrap().unwrap();
         let mut back = Failing { good, took: Vec::new() };
         let mut again = dead_letter_sink(&config, &clock()).unwrap();
-        let done = redrive(&mut *letters, &mut back, &mut *again, &*decoder(config.format), &store);
+        let done = redrive(&mut *letters, &mut back, &mut *again, &*decoder(config.format), &store, &|| false);
         sent.extend(back.took);
         done.map_err(|error| error.to_string())
     };
@@ -72,10 +103,11 @@ fn a_redrive_does_not_read_what_it_has_just_put_aside() {
     dead_letter_sink(&config, &clock()).unwrap().put(&bad).unwrap();
     let store = open(&config);
     for _ in 0..2 {
-        let mut letters = dead_letter_source(&config, &store, &clock()).unwrap();
+        let mut letters = dead_letter_source(&config, &store, &clock()).unwrap().unwrap();
         let (mut back, mut again) =
             (event_sink(&config, &clock()).unwrap(), dead_letter_sink(&config, &clock()).unwrap());
-        let done = redrive(&mut *letters, &mut *back, &mut *again, &*decoder(config.format), &store).unwrap();
+        let done =
+            redrive(&mut *letters, &mut *back, &mut *again, &*decoder(config.format), &store, &|| false).unwrap();
         assert_eq!(done, Redriven { sent: 0, refused: 2500 });
     }
 }
@@ -89,9 +121,9 @@ fn a_redrive_judges_as_the_consumer_does() {
     let events = [interaction("u", "far", now_ms + MAX_AHEAD_MS + 1), interaction("u", "near", now_ms)];
     dead_letter_sink(&config, &clock()).unwrap().put(&messages(&events)).unwrap();
     let store = open(&config);
-    let mut source = dead_letter_source(&config, &store, &clock()).unwrap();
+    let mut source = dead_letter_source(&config, &store, &clock()).unwrap().unwrap();
     let (mut back, mut again) = (Failing { good: 9, took: Vec::new() }, dead_letter_sink(&config, &clock()).unwrap());
-    let done = redrive(&mut *source, &mut back, &mut *again, &*decoder(config.format), &store).unwrap();
+    let done = redrive(&mut *source, &mut back, &mut *again, &*decoder(config.format), &store, &|| false).unwrap();
     assert_eq!(done, Redriven { sent: 1, refused: 1 });
     assert_eq!(back.took, messages(&events[1..]));
 }
@@ -124,9 +156,9 @@ fn a_letter_with_a_part_missing_is_refused_though_it_decodes() {
     letter.headers.push(("payload_cut".into(), b"the first 9 of 99 bytes are here".to_vec()));
     dead_letter_sink(&config, &clock()).unwrap().put(&[letter]).unwrap();
     let store = open(&config);
-    let mut source = dead_letter_source(&config, &store, &clock()).unwrap();
+    let mut source = dead_letter_source(&config, &store, &clock()).unwrap().unwrap();
     let (mut back, mut again) = (Failing { good: 9, took: Vec::new() }, dead_letter_sink(&config, &clock()).unwrap());
-    let done = redrive(&mut *source, &mut back, &mut *again, &*decoder(config.format), &store).unwrap();
+    let done = redrive(&mut *source, &mut back, &mut *again, &*decoder(config.format), &store, &|| false).unwrap();
     assert_eq!((done, back.took.len()), (Redriven { sent: 0, refused: 1 }, 0));
     let reason = header(&letters(&config, 10)[1], "reason").unwrap();
     assert!(reason.contains("missing"), "{reason}");

@@ -113,6 +113,30 @@ fn damage_before_the_end_is_refused_by_writer_and_reader() {
     }
 }
 
+/// Segments whose id is gone, or is another log's, are nobody's write cut short: not a byte of them is dropped.
+#[test]
+fn segments_without_their_id_are_refused_and_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut held = writer(dir.path()).unwrap();
+    for message in messages(&events(3, 3)) {
+        held.put(&[message]).unwrap();
+    }
+    drop(held);
+    let (id, segment) = (dir.path().join("id"), segments(dir.path()).remove(0));
+    let (kept, bytes) = (std::fs::read(&id).unwrap(), std::fs::read(&segment).unwrap());
+    let refused = |part: &str| {
+        let error = writer(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(part), "{error:?} lacks {part:?}");
+        assert_eq!(std::fs::read(&segment).unwrap(), bytes);
+    };
+    std::fs::remove_file(&id).unwrap();
+    refused("no file `id`");
+    std::fs::write(&id, "0123456789abcdef0123456789abcdef").unwrap();
+    refused("is damaged at byte 0");
+    std::fs::write(&id, kept).unwrap();
+    assert_eq!(writer(dir.path()).unwrap().next_offset(), 3);
+}
+
 #[test]
 fn a_folder_that_is_no_log_is_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -64,6 +64,32 @@ fn a_full_disk_under_the_state_loses_nothing() {
     row("disk of the state full", 2, count, AS_REPLAYED);
 }
 
+/// A system that lets no file grow, which everybody may ask for: an artefact that cannot be written is no bad input, and
+/// nothing of it stays behind.
+#[test]
+fn an_artefact_that_cannot_be_written_is_the_machines_failure() {
+    let data = crate::data::Data::new();
+    let snapshot = data.built("snapshot");
+    let bundle = data.trained(&snapshot, "bundle");
+    let (config, out) = (data.build_config(), data.path("out"));
+    let check = |args: &[&str], file: &str| {
+        let program = command();
+        let mut shell = Command::new("sh");
+        // The signal of a file that grows too large is ignored, so that writing it fails.
+        shell.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\""]);
+        let done = finish(shell.arg(program.get_program()).args(args).output().unwrap());
+        assert_eq!(done.code, Some(1), "{done:?}");
+        assert!(done.stderr.contains(file) && done.stderr.contains("too large"), "{done:?}");
+        let left = files(data.root()).into_iter().find(|path| text(path).contains(".part"));
+        assert!(left.is_none(), "{left:?} was left behind");
+    };
+    let (bundle, snapshot, out, train) = (text(&bundle), text(&snapshot), text(&out), data.train_config());
+    check(&["build", "--config", text(&config), "--output", out], "users.parquet");
+    check(&["train", "--config", text(&train), "--snapshot", snapshot, "--output", out], "out.checkpoint.safetensors");
+    check(&["evaluate", "--bundle", bundle, "--snapshot", snapshot, "--output", out], "report.json");
+    check(&["tune", "--bundle", bundle, "--recall", "0.9"], "search-plans-");
+}
+
 /// The log's disk fills up under `POST /v1/events`: what is refused is not there, what is acknowledged is,
 /// and with room again the same process goes on.
 #[test]

@@ -67,7 +67,7 @@ fn many_events_cross_the_batch_limit_and_histories_stay_bounded() {
     assert_eq!(history(&store, "u0"), newest);
     // The store keeps what it was made with: a smaller number is refused, none is the store's own.
     let args = ["ingest", "--events", text(&events), "--store", text(&store)];
-    refuse(args.into_iter().chain(["--max-history", "3"]), &["max_history: 3 ", " 5 ", text(&store), "new store"]);
+    refuse(args.into_iter().chain(["--max-history", "3"]), &["--max-history 3: ", " 5 ", text(&store), "new store"]);
     assert_eq!(history(&store, "u0"), newest);
     fs::write(&events, r#"{"user_id":"u0","item_id":"last","timestamp_ms":20000}"#).unwrap();
     succeed(args);
@@ -121,7 +121,6 @@ fn files_that_hold_no_events_are_refused() {
     fs::write(&events, [0xff, 0xfe, b'\n']).unwrap();
     refuse(args, &["events.jsonl line 1"]);
     fs::write(&events, GOOD).unwrap();
-    refuse(args.into_iter().chain(["--max-history", "0"]), &["max_history", "0"]);
     fs::write(&store, "this is no database").unwrap();
     refuse(args, &["state"]);
     refuse(["ingest", "--events", text(dir.path()), "--store", text(&store)], &[text(dir.path())]);

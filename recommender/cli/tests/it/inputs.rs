@@ -44,6 +44,25 @@ fn a_config_that_is_wrong_is_named_with_its_line() {
 }
 
 #[test]
+fn a_value_of_the_wrong_type_is_named_by_its_field_in_every_config() {
+    let data = Data::new();
+    let check = |good: &Path, from: &str, to: &str, verb: &[&str], field: &str| {
+        let (wrong, body) = (data.path("wrong.toml"), fs::read_to_string(good).unwrap());
+        assert!(body.contains(from), "{body}");
+        fs::write(&wrong, body.replacen(from, to, 1)).unwrap();
+        let said = format!(": {field}: invalid type");
+        refuse(verb.iter().copied().chain(["--config", text(&wrong)]), &["wrong.toml line", &said]);
+    };
+    let out = ["--snapshot", "nowhere", "--output", "nowhere"];
+    check(&data.build_config(), "min_user = 5", "min_user = \"5\"", &["build", out[2], out[3]], "k_core.min_user");
+    check(&data.build_config(), "\"films\"", "7", &["build", out[2], out[3]], "tables[1].name");
+    check(&data.train_config(), "blocks = 1", "blocks = true", &[&["train"], &out[..]].concat(), "model.blocks");
+    check(&data.serve_config(), "cache_mib = 1", "cache_mib = \"1\"", &["serve"], "state.cache_mib");
+    let stream = crate::stream::config(data.root(), crate::stream::LOG);
+    check(&stream, "max_messages = 50", "max_messages = [50]", &["ingest"], "batch.max_messages");
+}
+
+#[test]
 fn a_folder_that_is_no_artefact_says_which_verb_makes_one() {
     let data = Data::new();
     let (nowhere, out) = (data.path("nowhere"), data.path("out"));
@@ -123,6 +142,33 @@ fn a_report_does_not_go_into_an_artefact() {
 }
 
 #[test]
+fn an_output_inside_an_input_is_refused_before_the_work_begins() {
+    let data = Data::new();
+    let snapshot = data.built("snapshot");
+    let bundle = data.trained(&snapshot, "bundle");
+    let check = |args: &[&str], output: &Path, parts: &[&str]| {
+        let refused = [&["--output", "outside of it"], parts].concat();
+        refuse(args.iter().copied().chain(["--output", text(output)]), &refused);
+        assert!(!output.exists(), "{args:?}");
+    };
+    let evaluate = ["evaluate", "--bundle", text(&bundle), "--snapshot", text(&snapshot)];
+    check(&evaluate, &bundle.join("report"), &["lies in the Bundle", "bundle.json"]);
+    check(&evaluate, &snapshot.join("features/report"), &["lies in the Snapshot", "manifest.json"]);
+    let config = data.train_config();
+    let train = ["train", "--config", text(&config), "--snapshot", text(&snapshot)];
+    check(&train, &snapshot.join("bundle"), &["lies in the Snapshot"]);
+    let config = data.path("cached.toml");
+    let build = fs::read_to_string(data.build_config()).unwrap();
+    fs::write(&config, format!("cache_dir = \"cache\"\n{build}")).unwrap();
+    let build = ["build", "--config", text(&config)];
+    check(&build, &bundle.join("snapshot"), &["lies in the Bundle"]);
+    check(&build, &data.path("cache/snapshot"), &["lies in", "cache_dir"]);
+    // What is spoilt by nothing is replaced as before.
+    data.build_into(&snapshot);
+    data.trained(&snapshot, "bundle");
+}
+
+#[test]
 fn data_that_is_wrong_is_named() {
     let check = |ratings: &str, parts: &[&str]| {
         let data = Data::new();
@@ -138,4 +184,5 @@ fn data_that_is_wrong_is_named() {
     check("userId,rating,timestamp\n1,5,1000\n", &["movieId"]);
     check("userId,movieId,rating,timestamp\n", &[]);
     check("userId,movieId,rating,timestamp\nu1,i1,5,yesterday\n", &["timestamp"]);
+    check("userId,movieId,rating,timestamp\nu1,i1,5,\"1\nu2,i1,5,2\n", &["line 2 opens a quote", "never closed"]);
 }

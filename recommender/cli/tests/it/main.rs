@@ -6,6 +6,7 @@ mod cuts;
 mod data;
 mod demo;
 mod deploy;
+mod export;
 mod fault_table;
 mod faults;
 mod flow;
@@ -23,6 +24,7 @@ mod replicas;
 mod schemathesis;
 mod served_stream;
 mod stream;
+mod stream_runs;
 #[cfg(feature = "otlp")]
 mod traces;
 mod tune;

@@ -1,9 +1,8 @@
 //! `ingest --config`: a stream from outside, killed at any moment, ends in the state of one quiet
 //! pass. Rounds are few by default; `RECOMMENDER_SLOW_TESTS=1` makes them as many as the issue asks.
 
-use crate::data::Data;
 use crate::fault_table::{AS_REPLAYED, row};
-use crate::program::{Running, command, refuse, refuse_usage, run, say_skipped, succeed, text};
+use crate::program::{Running, command, say_skipped, succeed, text};
 use feature_store::{Event, HistoryEntry, StoreError, StreamEvent, UserStateStore};
 use pipeline::stream::{StreamConfig, event_sink, outgoing};
 use std::collections::BTreeMap;
@@ -33,7 +32,7 @@ pub(crate) fn config(dir: &Path, source: &str) -> PathBuf {
 
 pub(crate) const LOG: &str = "[log]\ndir = \"events\"\nsegment_bytes = 65536\nmax_segments = 1000\n";
 
-fn kafka(brokers: &str) -> String {
+pub(crate) fn kafka(brokers: &str) -> String {
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
     format!(
         "[kafka]\nbrokers = \"{brokers}\"\ntopic = \"cli-{nanos}\"\ngroup = \"cli-{nanos}\"\nsource = \"kafka:cli-{nanos}\"\n\
@@ -246,182 +245,4 @@ fn a_broker_gone_for_a_minute_is_waited_for() {
         std::thread::sleep(Duration::from_secs(60));
         broker.run("start");
     });
-}
-
-#[test]
-fn a_dry_run_names_what_is_wrong_and_writes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = config(dir.path(), LOG);
-    let stream = parsed(&path);
-    produce(&stream, &events(0, 10));
-    let poison = pipeline::stream::Outgoing { key: vec![], payload: b"{\"user_id\":\"u\"}".to_vec(), headers: vec![] };
-    let clock: Arc<dyn Fn() -> i64 + Send + Sync> = Arc::new(|| 0);
-    event_sink(&stream, &clock).unwrap().put(&[poison]).unwrap();
-    let said = succeed(["ingest", "--config", text(&path), "--validate"]);
-    assert!(said.contains("partition 0 offset 10: missing field `item_id`"), "{said}");
-    assert!(said.contains("11 messages: 10 interactions") && said.contains("1 would be refused"), "{said}");
-    assert!(!dir.path().join("state").exists());
-    let said = succeed(["ingest", "--config", text(&path), "--until-end"]);
-    assert!(said.contains("10 events applied") && said.contains("1 refused"), "{said}");
-    let said = succeed(["ingest", "--config", text(&path), "--redrive"]);
-    assert!(said.contains("0 dead letters sent back, 1 refused again"), "{said}");
-}
-
-#[test]
-fn an_export_builds() {
-    let data = Data::new();
-    let store = data.path("exported-state");
-    let lines: String = std::fs::read_to_string(data.path("ratings.csv"))
-        .unwrap()
-        .lines()
-        .skip(1)
-        .map(|line| {
-            let fields: Vec<&str> = line.split(',').collect();
-            let (user, item, time) = (fields[0], fields[1], fields[3]);
-            format!("{{\"user_id\":\"{user}\",\"item_id\":\"{item}\",\"timestamp_ms\":{time}000}}\n")
-        })
-        .collect();
-    std::fs::write(data.path("events.jsonl"), lines).unwrap();
-    succeed(["ingest", "--events", text(&data.path("events.jsonl")), "--store", text(&store)]);
-    let table = data.path("stream.parquet");
-    let said = succeed(["export-interactions", "--store", text(&store), "--output", text(&table)]);
-    assert!(said.contains("400 interactions of 40 users") && said.contains("timestamp_ms"), "{said}");
-    let built = data.built("from-csv");
-    let build = std::fs::read_to_string(data.build_config()).unwrap();
-    let build = build
-        .replacen("path = \"ratings.csv\"\nformat = \"csv\"", "path = \"stream.parquet\"\nformat = \"parquet\"", 1)
-        .replace("user = \"userId\"", "user = \"user\"")
-        .replace("item = \"movieId\"", "item = \"item\"")
-        .replace(
-            "timestamp = \"timestamp\"\ntimestamp_unit = \"s\"",
-            "timestamp = \"timestamp_ms\"\ntimestamp_unit = \"ms\"",
-        );
-    std::fs::write(data.path("stream-build.toml"), build).unwrap();
-    let output = data.path("from-stream");
-    succeed(["build", "--config", text(&data.path("stream-build.toml")), "--output", text(&output)]);
-    let interactions = |dir: &Path| feature_store::Snapshot::open(dir).unwrap().interactions().unwrap();
-    assert_eq!(interactions(&output), interactions(&built));
-    refuse(["export-interactions", "--store", text(&data.path("nowhere")), "--output", text(&table)], &["nowhere"]);
-    let other = data.path("other.txt");
-    std::fs::write(&other, "not a table").unwrap();
-    for (output, part) in [
-        (other.clone(), "is there and no Parquet table"),
-        (data.path(""), "is there and no Parquet table"),
-        (store.join("table.parquet"), "lies in the store itself"),
-        (data.path("no/such/table.parquet"), "lies in no folder that is there"),
-    ] {
-        refuse(["export-interactions", "--store", text(&store), "--output", text(&output)], &["--output", part]);
-    }
-    assert_eq!(std::fs::read_to_string(&other).unwrap(), "not a table");
-}
-
-/// A broker that is not there: a run that has an end says so in time and how to go on, one that has none
-/// says that it tries again.
-#[test]
-fn a_broker_that_is_down_ends_a_run_with_an_end_and_not_one_without() {
-    // Nobody listens on a port that was just given back.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let brokers = format!("127.0.0.1:{port}");
-    let dir = tempfile::tempdir().unwrap();
-    let path = config(dir.path(), &kafka(&brokers));
-    std::thread::scope(|scope| {
-        for flag in ["--validate", "--until-end", "--redrive"] {
-            let (path, brokers, dir) = (&path, &brokers, dir.path().join(flag));
-            scope.spawn(move || {
-                // A folder of its own: two runs cannot share a state.
-                std::fs::create_dir(&dir).unwrap();
-                std::fs::copy(path, dir.join("stream.toml")).unwrap();
-                let started = std::time::Instant::now();
-                let done = run(["ingest", "--config", text(&dir.join("stream.toml")), flag]);
-                let said = format!("{flag}: {done:?}");
-                assert_eq!((done.code, done.stdout.as_str()), (Some(2), ""), "{said}");
-                for part in ["kafka.brokers", brokers, "within 10 s", "start a broker", "correct"] {
-                    assert!(done.stderr.contains(part), "{said} lacks {part:?}");
-                }
-                // 10 s by its word; the rest is a machine that does other things too.
-                assert!(started.elapsed() < Duration::from_secs(40), "{said} took {:?}", started.elapsed());
-            });
-        }
-        scope.spawn(|| {
-            let service = Running::start(command().args(["ingest", "--config", text(&path)]));
-            std::thread::sleep(Duration::from_secs(3));
-            service.signal("INT");
-            let done = service.wait(LIMIT);
-            assert_eq!(done.code, Some(0), "{done:?}");
-            assert!(done.stderr.contains("cannot be read from kafka.brokers: trying again"), "{done:?}");
-            assert!(done.stderr.contains(&brokers), "{done:?}");
-        });
-    });
-}
-
-#[test]
-fn a_topic_that_does_not_exist_is_named() {
-    let Some(brokers) = std::env::var("RECOMMENDER_KAFKA").ok().filter(|brokers| !brokers.is_empty()) else {
-        return say_skipped("RECOMMENDER_KAFKA names no broker (deploy/kafka-local.sh start prints one)");
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let path = config(dir.path(), &kafka(&brokers));
-    let topic = parsed(&path).kafka.unwrap().topic;
-    for flag in ["--validate", "--until-end"] {
-        refuse(["ingest", "--config", text(&path), flag], &[&topic, &brokers, "does not exist", "kafka.topic"]);
-    }
-    refuse(["ingest", "--config", text(&path), "--redrive"], &[&topic, "nothing was put aside"]);
-}
-
-#[test]
-fn ingest_shows_its_numbers_while_it_runs() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = config(dir.path(), LOG);
-    let text_of = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, format!("metrics_bind = \"127.0.0.1:0\"\n{text_of}")).unwrap();
-    let stream = parsed(&path);
-    produce(&stream, &events(0, 30));
-    let mut ingest = command();
-    ingest.args(["ingest", "--config", text(&path)]);
-    // The address is told on stderr, which is passed on as stdout here.
-    let mut shell = std::process::Command::new("sh");
-    shell.arg("-c").arg("exec \"$0\" \"$@\" 2>&1").arg(ingest.get_program()).args(ingest.get_args());
-    let mut running = Running::start(&mut shell);
-    let base = running.base_url(LIMIT).trim_end_matches("/metrics").to_owned();
-    let number = |name: &str| {
-        let text = ureq::get(format!("{base}/metrics")).call().unwrap().into_body().read_to_string().unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(&format!("recommender_stream_{name} ")));
-        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse::<f64>().unwrap()
-    };
-    let started = std::time::Instant::now();
-    while number("messages_total") < 30.0 {
-        assert!(started.elapsed() < LIMIT, "the events were not counted");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert_eq!((number("applied_total"), number("running"), number("connected")), (30.0, 1.0, 1.0));
-    assert_eq!(number("lag_messages{partition=\"0\"}"), 0.0);
-    assert_eq!(number("freshness_seconds_count"), 30.0);
-    std::thread::sleep(Duration::from_millis(1500));
-    assert!(number("checkpoint_age_seconds") < 1.0, "nothing to do is no age");
-    running.signal("INT");
-    let done = running.wait(LIMIT);
-    assert_eq!(done.code, Some(0), "{done:?}");
-    assert!(done.stdout.contains("30 events applied") && done.stdout.contains("checkpoint"), "{done:?}");
-}
-
-#[test]
-fn what_does_not_fit_together_is_refused() {
-    refuse_usage(&["ingest"], "--events");
-    refuse_usage(&["ingest", "--config", "a", "--events", "b"], "--events");
-    refuse_usage(&["ingest", "--events", "b"], "--store");
-    refuse(["ingest", "--events", "b", "--store", "c", "--redrive"], &["--redrive", "--config"]);
-    let dir = tempfile::tempdir().unwrap();
-    let path = config(dir.path(), LOG);
-    refuse(["ingest", "--config", text(&path), "--until-end"], &["events", "holds no event log"]);
-    let path = config(dir.path(), "");
-    refuse(["ingest", "--config", text(&path)], &["stream.toml", "exactly one"]);
-    let path = config(dir.path(), &LOG.replace("65536", "0"));
-    refuse(["ingest", "--config", text(&path)], &["log.segment_bytes", "0"]);
-    let path = config(dir.path(), &LOG.replace("max_segments", "segments"));
-    refuse(["ingest", "--config", text(&path)], &["stream.toml line", "segments"]);
-    let bad = kafka("127.0.0.1:1").replace("heartbeat.interval.ms", "heartbeat.interval");
-    let path = config(dir.path(), &bad);
-    let done = run(["ingest", "--config", text(&path), "--until-end"]);
-    assert_eq!(done.code, Some(2), "{}", done.stderr);
-    assert!(done.stderr.contains("heartbeat.interval"), "{}", done.stderr);
 }

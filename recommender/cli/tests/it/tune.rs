@@ -38,9 +38,30 @@ fn what_cannot_be_tuned_is_one_sentence() {
     let data = Data::new();
     let bundle = data.trained(&data.built("snapshot"), "bundle");
     let bundle = text(&bundle);
-    refuse(["tune", "--bundle", bundle, "--recall", "1.5"], &["recall 1.5"]);
-    refuse(["tune", "--bundle", bundle, "--recall", "0.9", "--dim", "5"], &["dim 5 was not trained", "[4, 8]"]);
-    refuse(["tune", "--bundle", bundle, "--recall", "0.9", "--queries", "3"], &["3 queries"]);
+    refuse(["tune", "--bundle", bundle, "--recall", "0.9", "--dim", "5"], &["--dim 5 was not trained", "[4, 8]"]);
     refuse(["tune", "--bundle", "nowhere", "--recall", "0.9"], &["nowhere"]);
     refuse_usage(&["tune", "--bundle", bundle], "--recall");
+}
+
+#[test]
+fn a_number_out_of_its_range_is_told_with_flag_value_and_range() {
+    let check = |verb: &[&str], flag: &str, value: &str, range: &str| {
+        let args = [verb, &[flag, value]].concat();
+        for part in [flag, &format!("'{value}'"), range] {
+            refuse_usage(&args, part);
+        }
+    };
+    // Before anything is opened: none of these is there.
+    let tune = ["tune", "--bundle", "nowhere"];
+    check(&tune, "--recall", "1.5", "above 0 and at most 1");
+    let tune = ["tune", "--bundle", "nowhere", "--recall", "0.9"];
+    check(&tune, "--k", "0", "from 1 to 1000");
+    check(&tune, "--queries", "3", "from 20 to 100000");
+    check(&tune, "--dim", "0", "a dim that was trained");
+    check(&tune, "--seed", "x", "from 0 to 18446744073709551615");
+    let evaluate = ["evaluate", "--bundle", "nowhere", "--snapshot", "nowhere", "--output", "nowhere"];
+    check(&evaluate, "--block-dims", "x", "a dim that was trained, such as 64, or 0");
+    check(&["ingest", "--events", "nowhere", "--store", "nowhere"], "--max-history", "0", "from 1 to 10000");
+    check(&["export-interactions", "--store", "nowhere", "--output", "x"], "--max-history", "10001", "from 1 to 10000");
+    check(&["demo"], "--port", "70000", "0..=65535");
 }
