@@ -35,8 +35,8 @@ pub use snapshot::{
 };
 pub use staging::{StagedDir, artefact_around, lies_in, write_whole};
 pub use state::{
-    AddedItem, Applied, BatchOutcome, HistoryEntry, ItemState, NewItem, NewestEntries, Origin, Revision, SourceRecord,
-    StateLocation, StateServer, UserRecord, UserStateStore,
+    AddedItem, Applied, BatchOutcome, HistoryEntry, ItemState, MAX_HISTORY_LIMIT, NewItem, NewestEntries, Origin,
+    Revision, SourceRecord, StateLocation, StateServer, UserRecord, UserStateStore,
 };
 pub use tables::{read_items, write_items};
 pub use vocabulary::{Item, Vocabulary};

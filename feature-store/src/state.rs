@@ -41,7 +41,7 @@ use std::sync::Arc;
 use tables::Tables;
 
 /// Most entries a store may be told to keep for a user.
-const MAX_HISTORY_LIMIT: usize = 10_000;
+pub const MAX_HISTORY_LIMIT: usize = 10_000;
 /// Written into every store: another version's store is refused, not misread.
 const FORMAT: &str = "recommender user state, format 2\n";
 /// What to do about a store that cannot be read.

@@ -5,7 +5,7 @@ use crate::BuildError;
 use crate::encoder::Runtime;
 use feature_store::FeatureDtype;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Most tokens a text encoder may be given.
 pub(crate) const MAX_TOKENS_LIMIT: usize = 8192;
@@ -208,7 +208,7 @@ pub struct ImageEncoderConfig {
     pub dir: PathBuf,
     /// What runs it.
     pub runtime: Runtime,
-    /// Folder with one image an item, named by the item's key.
+    /// Folder with one image an item, named by the item's key. A file above 64 MiB counts as unreadable.
     pub images: PathBuf,
     /// File name extension of the images, without the dot.
     pub extension: String,
@@ -244,27 +244,7 @@ impl FeatureConfig {
     }
 }
 
-impl FeatureConfig {
-    /// The folders that it names, and the fields that do so.
-    fn folders(&self) -> [Option<(String, &Path)>; 3] {
-        let field = |name: &str| format!("features.{}.{name}", self.name);
-        let (text, image) = (&self.text_encoder, &self.image_encoder);
-        [
-            text.as_ref().map(|text| (field("text_encoder.dir"), text.dir.as_path())),
-            image.as_ref().map(|image| (field("image_encoder.dir"), image.dir.as_path())),
-            image.as_ref().map(|image| (field("image_encoder.images"), image.images.as_path())),
-        ]
-    }
-}
-
 impl BuildConfig {
-    /// The folders that a build reads from or keeps embeddings in, as they are given, and the fields that name them:
-    /// no place for its output.
-    pub fn folders(&self) -> Vec<(String, &Path)> {
-        let cache = self.cache_dir.iter().map(|dir| ("cache_dir".to_owned(), dir.as_path()));
-        cache.chain(self.features.iter().flat_map(FeatureConfig::folders).flatten()).collect()
-    }
-
     /// Checks what can be checked without reading a file.
     pub(crate) fn validate(&self) -> Result<(), BuildError> {
         if self.tables.is_empty() {

@@ -48,6 +48,8 @@ enum Place {
     Quoted,
     /// Behind a quote in such a value: it closes the value, or is the first of two.
     Closed,
+    /// Behind blanks that follow a closed value: they become part of it, and nothing else is swallowed.
+    Padded,
 }
 
 /// How far a file was read.
@@ -68,7 +70,8 @@ impl Quotes {
             (Place::Quoted, b'"') => Place::Closed,
             (Place::Quoted, _) | (Place::Closed, b'"') => Place::Quoted,
             (_, b',' | b'\r' | b'\n') => Place::Start,
-            (Place::Closed, _) => return Err(self.goes_on()),
+            (Place::Closed | Place::Padded, b' ' | b'\t') => Place::Padded,
+            (Place::Closed | Place::Padded, _) => return Err(self.goes_on()),
             (Place::Start, b'"') => {
                 self.opened = self.line;
                 Place::Quoted
@@ -91,7 +94,7 @@ impl Quotes {
                  the value without it",
                 self.opened
             )),
-            Place::Start | Place::Plain | Place::Closed => Ok(()),
+            Place::Start | Place::Plain | Place::Closed | Place::Padded => Ok(()),
         }
     }
 
@@ -123,6 +126,7 @@ mod tests {
             "a,b\r\n\"\",\"\"\"quoted\"\"\"\r\n",
             "a,b\n1,5\" disk\n2,\"\"\n",
             "\u{feff}\"a\",b\n1,2\n",
+            "a,b\n\"First\" ,Drama\n\"Second\"\t ,\"Crime\" \n\"Third\",\"\" ",
         ] {
             assert_eq!(look(good.as_bytes()), Ok(()), "{good:?}");
         }
@@ -144,6 +148,8 @@ mod tests {
         check("a,b\r1,\"2", &["line 2 opens", "never closed"]);
         check("a,b\n1,\"two\n3,\"four\"\n", &["line 2 opens", "closed on line 3"]);
         check("a,b\n1,\"two\"x\n", &["line 2 opens", "closed on line 2"]);
+        check("a,b\n1,\"two\n3,\" four\"\n", &["line 2 opens", "closed on line 3"]);
+        check("a,b\n1,\"two\n3,\" \"\n", &["line 2 opens", "closed on line 3"]);
         check("\"", &["line 1 opens", "never closed"]);
         let long = format!("a,b\n{}9,\"nine\n", "1,\"2\"\n".repeat(READ_BYTES));
         check(&long, &[&format!("line {} opens", READ_BYTES + 2), "never closed"]);

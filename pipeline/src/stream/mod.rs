@@ -37,7 +37,9 @@ pub use metrics::{FRESHNESS_BOUNDS_S, StreamMetrics, StreamStats};
 pub use producer::{ProduceError, Producer};
 pub use redrive::{Redriven, redrive};
 pub use security::{Mechanism, Protocol, SecurityConfig};
-pub use start::{dead_letter_sink, dead_letter_source, event_sink, open_source, open_source_to_end, outgoing};
+pub use start::{
+    dead_letter_sink, dead_letter_source, event_sink, has_dead_letters, open_source, open_source_to_end, outgoing,
+};
 pub use validate::{Findings, MAX_SHOWN, validate};
 
 use std::sync::Arc;

@@ -46,25 +46,37 @@ pub fn open_source_to_end(
     open_source(config, store, clock_ms)
 }
 
-/// The dead letters of a stream, from the first that was not looked at; none where nothing was ever put aside.
+/// Whether anything was ever put aside. Needs no state.
 ///
 /// # Errors
-/// As [`open_source_to_end`].
+/// The stream's own topic or log is not there either: its name may be mistyped. Else as [`open_source_to_end`].
+pub fn has_dead_letters(config: &StreamConfig) -> Result<bool, StreamError> {
+    config.validate()?;
+    if let Some(kafka) = &config.kafka {
+        return KafkaSource::has_dead_letters(kafka);
+    }
+    let log = config.log.as_ref().expect("validated: one of the two is given");
+    if is_begun(&log.dlq())? {
+        return Ok(true);
+    }
+    source_name(&log.dir).map(|_| false)
+}
+
+/// The dead letters of a stream, from the first that was not looked at.
+///
+/// # Errors
+/// As [`open_source_to_end`]; also where nothing was ever put aside.
 pub fn dead_letter_source(
     config: &StreamConfig,
     store: &UserStateStore,
     clock_ms: &Clock,
-) -> Result<Option<Box<dyn Source>>, StreamError> {
+) -> Result<Box<dyn Source>, StreamError> {
     config.validate()?;
     if let Some(kafka) = &config.kafka {
-        let letters = KafkaSource::dead_letters(kafka, store, Arc::clone(clock_ms))?;
-        return Ok(letters.map(|letters| Box::new(letters) as Box<dyn Source>));
+        return Ok(Box::new(KafkaSource::dead_letters(kafka, store, Arc::clone(clock_ms))?));
     }
-    let dir = config.log.as_ref().expect("validated: one of the two is given").dlq();
-    if !is_begun(&dir)? {
-        return Ok(None);
-    }
-    open_log(&dir, Start::Earliest, store, &**clock_ms).map(Some)
+    let log = config.log.as_ref().expect("validated: one of the two is given");
+    open_log(&log.dlq(), Start::Earliest, store, &**clock_ms)
 }
 
 /// Takes what no decoder takes. A log of dead letters is begun with the first of them.

@@ -10,6 +10,11 @@ fn a_value_in_quotes_may_hold_a_line_end_and_takes_no_row_with_it() {
     let items = project.snapshot().items().unwrap();
     let titles: Vec<&str> = items.iter().map(|item| item.title.as_str()).collect();
     assert_eq!(titles, ["First,\nof two", "Se\"cond", "5\" disk"]);
+    // A blank behind a closing quote costs no row either.
+    project.write("items.csv", "item,title,genres\na,\"First\" ,Drama\nb,\"Second\"\t,\nc,Third,\"Crime\" \n");
+    let items = project.snapshot().items().unwrap();
+    let titles: Vec<&str> = items.iter().map(|item| item.title.trim_end()).collect();
+    assert_eq!(titles, ["First", "Second", "Third"]);
 }
 
 #[test]

@@ -153,7 +153,7 @@ pub(crate) enum DeviceName {
     Cpu,
     /// The first NVIDIA GPU.
     Cuda,
-    /// A GPU through Vulkan, Metal or DirectX 12.
+    /// A GPU through Vulkan or Metal.
     Wgpu,
 }
 
@@ -181,7 +181,7 @@ pub(crate) struct EvaluateArgs {
     pub(crate) split: SplitName,
     /// Evaluate a cut of the model: for each block the leading columns it works on, a trained dim, or 0
     /// to leave the block out. For example 256,64 or 256,0 of a model with two blocks.
-    #[arg(long, value_name = "DIM,DIM...", value_delimiter = ',', value_parser = ranges::block_dim)]
+    #[arg(long, value_name = "DIM,DIM...", value_delimiter = ',')]
     pub(crate) block_dims: Option<Vec<usize>>,
     /// Rank against the item vectors of an older Bundle, at the dims that both have.
     #[arg(long, value_name = "DIR", conflicts_with = "block_dims")]
@@ -210,7 +210,7 @@ pub(crate) struct TuneArgs {
     #[arg(long, value_parser = ranges::recall)]
     pub(crate) recall: f64,
     /// The one dim to choose for; every trained dim if left out.
-    #[arg(long, value_parser = ranges::dim)]
+    #[arg(long)]
     pub(crate) dim: Option<usize>,
     /// Results of a query, from 1 to 1000; larger ones are searched exactly.
     #[arg(long, default_value_t = 10, value_parser = ranges::results)]
@@ -222,7 +222,7 @@ pub(crate) struct TuneArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) snapshot: Option<PathBuf>,
     /// Seed of the walks and of the cells.
-    #[arg(long, default_value_t = 7, value_parser = ranges::seed)]
+    #[arg(long, default_value_t = 7)]
     pub(crate) seed: u64,
 }
 

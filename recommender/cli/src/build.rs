@@ -18,7 +18,7 @@ pub(crate) fn run(args: &BuildArgs) -> anyhow::Result<()> {
 pub(crate) fn build(config_path: &Path, output: &Path) -> anyhow::Result<Manifest> {
     let config: BuildConfig = crate::config::read(config_path)?;
     let base_dir = config_path.parent().unwrap_or(Path::new(""));
-    check_outside_inputs(&config, base_dir, output)?;
+    check_apart_from_cache(&config, base_dir, output)?;
     crate::artefacts::check_snapshot_output(output)?;
     let mut progress = Progress::new();
     let manifest = pipeline::build(&config, base_dir, output, &mut |at: pipeline::Progress| {
@@ -28,18 +28,21 @@ pub(crate) fn build(config_path: &Path, output: &Path) -> anyhow::Result<Manifes
     Ok(manifest)
 }
 
-/// Refuses an output inside a folder that the config names: what is kept there has another life, as a cache has.
-fn check_outside_inputs(config: &BuildConfig, base_dir: &Path, output: &Path) -> anyhow::Result<()> {
-    for (field, folder) in config.folders() {
-        if lies_in(output, &base_dir.join(folder)) {
-            return Err(bad_input(format!(
-                "--output {}: lies in {}, the config's {field}; name a place outside of it",
-                output.display(),
-                base_dir.join(folder).display()
-            )));
-        }
-    }
-    Ok(())
+/// Refuses an output inside the cache, or around it: a cache outlives Snapshots, and a Snapshot holds nothing else.
+fn check_apart_from_cache(config: &BuildConfig, base_dir: &Path, output: &Path) -> anyhow::Result<()> {
+    let Some(cache_dir) = config.cache_dir.as_ref().map(|dir| base_dir.join(dir)) else { return Ok(()) };
+    let relation = if lies_in(output, &cache_dir) {
+        "lies in"
+    } else if lies_in(&cache_dir, output) {
+        "holds"
+    } else {
+        return Ok(());
+    };
+    Err(bad_input(format!(
+        "--output {}: {relation} {}, the config's cache_dir; name a place outside of it",
+        output.display(),
+        cache_dir.display()
+    )))
 }
 
 /// Counts, features and notes of a Snapshot, a line each.

@@ -4,7 +4,6 @@ use crate::arguments::{EvaluateArgs, SplitName};
 use crate::artefacts::{check_report_output, open_bundle, open_snapshot, write_report};
 use crate::output::say;
 use crate::progress::Progress;
-use anyhow::Context as _;
 use fmrlrec::{Part, Split};
 
 /// Evaluates, writes the report, then prints the table.
@@ -12,8 +11,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     check_report_output(&args.output)?;
     let bundle = open_bundle(&args.bundle)?;
     if let Some(block_dims) = &args.block_dims {
-        let shape = bundle.shape();
-        shape.check_block_dims(block_dims).with_context(|| format!("--block-dims {block_dims:?}"))?;
+        bundle.shape().check_block_dims(block_dims)?;
     }
     let snapshot = open_snapshot(&args.snapshot)?;
     let split = match args.split {

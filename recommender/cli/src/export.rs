@@ -4,7 +4,7 @@
 use crate::arguments::ExportArgs;
 use crate::failure::bad_input;
 use crate::output::{say, thousands};
-use feature_store::{StateLocation, export_interactions};
+use feature_store::{StateLocation, export_interactions, lies_in};
 use std::io::Read as _;
 use std::path::Path;
 
@@ -37,9 +37,11 @@ pub(crate) fn run(args: &ExportArgs) -> anyhow::Result<()> {
 fn check_output(output: &Path, place: &StateLocation) -> anyhow::Result<()> {
     let refused = |reason: &str| Err(bad_input(format!("--output {} {reason}", output.display())));
     let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Ok(parent) = parent.canonicalize() else { return refused("lies in no folder that is there; make it first") };
+    if !parent.is_dir() {
+        return refused("lies in no folder that is there; make it first");
+    }
     if let StateLocation::Folder(store) = place
-        && store.canonicalize().is_ok_and(|store| parent.starts_with(store))
+        && lies_in(output, store)
     {
         return refused("lies in the store itself; name a place outside of it");
     }

@@ -7,7 +7,7 @@ use crate::arguments::{FormatName, IngestArgs};
 use crate::failure::bad_input;
 use crate::output::{say, thousands};
 use crate::progress::Progress;
-use feature_store::{BatchOutcome, SourceRecord, StateLocation, StoreError, StreamEvent, UserStateStore, sha256_file};
+use feature_store::{BatchOutcome, SourceRecord, StateLocation, StreamEvent, UserStateStore, sha256_file};
 use pipeline::stream::{Decoder, decoder};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -77,10 +77,7 @@ fn run_file(args: &IngestArgs, path: &Path, place: &StateLocation) -> anyhow::Re
         return say(&format!("{shown}: {} events, every line is valid; nothing was written", thousands(lines)));
     }
     let store = match args.max_history {
-        Some(max_history) => crate::state::open(place, max_history).map_err(|error| {
-            let about_it = matches!(error.downcast_ref(), Some(StoreError::Invalid { field: "max_history", .. }));
-            if about_it { error.context(format!("--max-history {max_history}")) } else { error }
-        })?,
+        Some(max_history) => crate::state::open(place, max_history)?,
         None => crate::state::open_as_kept(place)?,
     };
     // Another format reads other events from the same lines.

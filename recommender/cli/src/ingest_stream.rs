@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use feature_store::{StoreError, UserStateStore};
 use pipeline::stream::{
     Consumer, Findings, Redriven, Start, StreamConfig, StreamError, StreamMetrics, StreamStats, dead_letter_sink,
-    dead_letter_source, decoder, event_sink, open_source, open_source_to_end, redrive, validate,
+    dead_letter_source, decoder, event_sink, has_dead_letters, open_source, open_source_to_end, redrive, validate,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -31,10 +31,10 @@ pub(crate) fn run(path: &Path, args: &IngestArgs) -> anyhow::Result<()> {
     if args.validate {
         return run_validate(&config, &interrupt);
     }
-    let store = crate::state::open(&config.state.path, config.state.max_history)?;
     if args.redrive {
-        return run_redrive(&config, &store, &interrupt);
+        return run_redrive(&config, &interrupt);
     }
+    let store = crate::state::open(&config.state.path, config.state.max_history)?;
     let metrics = Arc::new(StreamMetrics::default());
     if let Some(bind) = config.metrics_bind {
         let address = crate::metrics_port::start(bind, Arc::clone(&metrics))?;
@@ -106,15 +106,18 @@ pub(crate) fn consume(
     }
 }
 
-fn run_redrive(config: &StreamConfig, store: &UserStateStore, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let clock_ms = service::system_clock();
-    let Some(mut letters) = dead_letter_source(config, store, &clock_ms)? else {
+fn run_redrive(config: &StreamConfig, interrupt: &Interrupt) -> anyhow::Result<()> {
+    // Before the store is opened, which would make one.
+    if !has_dead_letters(config)? {
         return say(&format!("there are no dead letters: {} is not there, so nothing was put aside yet", dlq(config)));
-    };
+    }
+    let clock_ms = service::system_clock();
+    let store = crate::state::open(&config.state.path, config.state.max_history)?;
+    let mut letters = dead_letter_source(config, &store, &clock_ms)?;
     let mut back = event_sink(config, &clock_ms)?;
     let mut again = dead_letter_sink(config, &clock_ms)?;
     let stop = || interrupt.requested();
-    let done = redrive(&mut *letters, &mut *back, &mut *again, &*decoder(config.format), store, &stop)?;
+    let done = redrive(&mut *letters, &mut *back, &mut *again, &*decoder(config.format), &store, &stop)?;
     let (sent, refused) = (thousands(done.sent), thousands(done.refused));
     let told = format!("{sent} dead letters sent back, {refused} refused again; `ingest` applies those that were sent");
     if interrupt.requested() {
@@ -129,11 +132,9 @@ fn run_redrive(config: &StreamConfig, store: &UserStateStore, interrupt: &Interr
 
 /// Where dead letters lie.
 fn dlq(config: &StreamConfig) -> String {
-    match (&config.kafka, &config.log) {
-        (Some(kafka), _) => format!("topic {}", kafka.dlq()),
-        (None, Some(log)) => format!("log {}", log.dlq().display()),
-        (None, None) => "the stream".to_owned(),
-    }
+    let topic = config.kafka.as_ref().map(|kafka| format!("topic {}", kafka.dlq()));
+    let log = config.log.as_ref().map(|log| format!("log {}", log.dlq().display()));
+    topic.or(log).expect("validated: one of the two is given")
 }
 
 /// A dry run keeps its positions in a store that is thrown away: nothing of the real one is read.

@@ -1,12 +1,11 @@
 //! Numbers of flags with their ranges. What is out of its range is refused before anything is opened: clap's sentence
 //! names the flag and the value, these say what to give.
 
+use feature_store::MAX_HISTORY_LIMIT;
 use retrieval::{MAX_K, MIN_TUNING_QUERIES};
 
 /// Most queries of `tune`: their vectors are all in memory.
 const MAX_QUERIES: usize = 100_000;
-/// Most events that a store keeps for a user.
-const MAX_HISTORY: usize = 10_000;
 
 /// A share of results: above 0 and at most 1.
 pub(crate) fn recall(text: &str) -> Result<f64, String> {
@@ -26,23 +25,7 @@ pub(crate) fn queries(text: &str) -> Result<usize, String> {
 
 /// Newest events of a user.
 pub(crate) fn history(text: &str) -> Result<usize, String> {
-    whole(text, 1, MAX_HISTORY)
-}
-
-/// A dim. Which ones were trained, the Bundle says later.
-pub(crate) fn dim(text: &str) -> Result<usize, String> {
-    let dim = text.parse::<usize>().ok().filter(|dim| *dim > 0);
-    dim.ok_or_else(|| "give a dim that was trained, such as 64".to_owned())
-}
-
-/// A dim of a block, or 0 for a block left out.
-pub(crate) fn block_dim(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| "give a dim that was trained, such as 64, or 0".to_owned())
-}
-
-/// What the numbers of a run depend on.
-pub(crate) fn seed(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("give a whole number from 0 to {}", u64::MAX))
+    whole(text, 1, MAX_HISTORY_LIMIT)
 }
 
 fn whole(text: &str, least: usize, most: usize) -> Result<usize, String> {
@@ -66,8 +49,6 @@ mod tests {
         }
         check(results("0"), Err("give a whole number from 1 to 1000"));
         check(queries("19"), Err("give a whole number from 20 to 100000"));
-        check(dim("0"), Err("give a dim that was trained, such as 64"));
-        check(block_dim("0"), Ok(0));
         assert_eq!((recall("1"), recall("0.95")), (Ok(1.0), Ok(0.95)));
         for bad in ["0", "1.5", "-0.1", "NaN", "inf", "most"] {
             assert_eq!(recall(bad), Err("give a number above 0 and at most 1".to_owned()), "{bad}");

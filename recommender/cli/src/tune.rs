@@ -35,7 +35,7 @@ pub(crate) fn run(args: &TuneArgs) -> anyhow::Result<()> {
         tuned.sort_by_key(|tuned| tuned.dim);
     }
     let text = serde_json::to_string_pretty(&tuned).context("writing the plans as JSON")?;
-    Bundle::write_search_plans(&args.bundle, &(text + "\n"))?;
+    bundle.write_search_plans(&args.bundle, &(text + "\n"))?;
     let items = bundle.items().len();
     if items < EXACT_ITEMS {
         say(&format!("{items} items are fewer than {EXACT_ITEMS}: exact search is the plan at every dim"))?;

@@ -6,7 +6,8 @@
 #   [DEVICE=cuda] [PEAK_TFLOPS=P] recommender/fmrlrec/benches/gpu_cost.sh [TURNS=5] [STEPS=50]
 #
 # An epoch is 700 steps, as on Amazon Beauty. With PEAK_TFLOPS, the card's peak from its data sheet, the table has the
-# share of it that the products of a step make up: 4 n f D to project the n items and 8 p n D to score p positions.
+# share of it that the products of a step make up: 4 n f D to project the n items and 8 p n D to score p positions. It is
+# an upper bound where wide slices are scored without their table columns, which takes fewer. Both sides may use TF32.
 # Needs what training on the device needs (README of this crate), and Python 3 with venv; PyTorch comes from PyPI.
 # DEVICE=wgpu times this repository alone.
 set -euo pipefail

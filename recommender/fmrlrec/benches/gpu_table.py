@@ -15,7 +15,7 @@ for line in open(sys.argv[1]):
     run = json.loads(line)
     groups[(run["dims"][-1], run["implementation"])].append(run)
 peak = float(sys.argv[2]) * 1e12 if len(sys.argv) > 2 and sys.argv[2] else None
-print("| dims | implementation | ms per step (min to max) | s per epoch | times ours | of the peak |")
+print("| dims | implementation | ms per step (min to max) | s per epoch | times ours | of the peak, at most |")
 print("|---|---|---|---|---|---|")
 for (dim, name), runs in groups.items():
     seconds = [run["wall_s"] for run in runs]

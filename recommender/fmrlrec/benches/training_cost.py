@@ -133,6 +133,9 @@ def main():
     torch.manual_seed(1)
     torch.set_num_threads(number("threads"))
     device = torch.device(settings["device"])
+    if device.type == "cuda":
+        # What the other side's products are on tensor cores.
+        torch.set_float32_matmul_precision("high")
     features = torch.rand(number("items") + 1, number("features")) * 2 - 1
     features[0] = 0
     model = Model(features / number("features") ** 0.5, dims, number("blocks"), float(settings["dropout"])).to(device)

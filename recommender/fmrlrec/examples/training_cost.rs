@@ -101,8 +101,9 @@ fn steps<B: TrainingBackend>(settings: &Settings) -> Result<serde_json::Value, S
     for step in 0..WARM_UP + steps {
         let batch = batch(&mut rng, items, step * users..(step + 1) * users, number("max_len")?, number("mean_len")?)?;
         let (wall, cpu) = (Instant::now(), cpu_seconds());
-        // Ends when the loss is read, which on a GPU is when the forward and the backward pass are done.
         loss = learner.step(&batch, &features, &objective, 1e-3).map_err(|what| what.to_string())?;
+        // A GPU may still be at the update when the loss is there.
+        B::sync(&features.device()).map_err(|error| format!("the device failed: {error:?}"))?;
         if step >= WARM_UP {
             times.push((wall.elapsed().as_secs_f64(), cpu_seconds() - cpu));
             positions += batch.labels.len();

@@ -121,7 +121,7 @@ impl<B: UpdateBackend> AdamW<B> {
             beta_1,
             beta_2,
             epsilon,
-            keep: if decays { 1.0 - rate * weight_decay } else { 1.0 },
+            decay: if decays { rate * weight_decay } else { 0.0 },
             rate: rate / (1.0 - beta_1.powi(step)),
             root: (1.0 - beta_2.powi(step)).sqrt(),
         }

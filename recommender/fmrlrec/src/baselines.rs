@@ -19,8 +19,13 @@ pub(crate) fn popularity(held: &LeaveOneOut, split: Split, items: usize) -> Vec<
     held.held_out(split).map(|(_, target)| rank(&counts, target as usize)).collect()
 }
 
+/// Most users whose histories speak for one voter, evenly from all who have it: without a bound the cost grows with the
+/// square of an item's popularity.
+const MOST_USERS: usize = 2048;
+
 /// Ranks of the targets when an item's score is the sum of its cosines with the user's last ten
-/// items, each item being the set of users who have it in their history.
+/// items, each item being the set of users who have it in their history; a voter of more than [`MOST_USERS`]
+/// users is estimated from as many.
 pub(crate) fn item_to_item(held: &LeaveOneOut, split: Split, items: usize) -> Vec<usize> {
     let histories: Vec<Vec<u32>> = held.held_out(split).map(|(history, _)| distinct(history)).collect();
     let mut users_of = vec![Vec::new(); items + 1];
@@ -34,11 +39,13 @@ pub(crate) fn item_to_item(held: &LeaveOneOut, split: Split, items: usize) -> Ve
             let mut scores = vec![0.0f32; items + 1];
             for voter in &history[history.len().saturating_sub(VOTERS)..] {
                 let voters = &users_of[*voter as usize];
-                let neighbours = voters.iter().flat_map(|user| &histories[*user]);
+                let asked = voters.len().min(MOST_USERS);
+                let share = voters.len() as f32 / asked.max(1) as f32;
+                let neighbours = (0..asked).flat_map(|at| &histories[voters[at * voters.len() / asked]]);
                 // An item's cosine with itself says nothing about what comes next.
                 for item in neighbours.filter(|item| *item != voter) {
                     let norm = (voters.len() * users_of[*item as usize].len()) as f32;
-                    scores[*item as usize] += 1.0 / norm.sqrt();
+                    scores[*item as usize] += share / norm.sqrt();
                 }
             }
             rank(&scores, *target as usize)

@@ -156,7 +156,8 @@ impl Bundle {
     /// Opens a folder; verifies version, sizes and checksums of every file.
     ///
     /// # Errors
-    /// Not a Bundle, another version, or a file that is truncated, altered or does not fit: named.
+    /// Not a Bundle, another version, or a file that is truncated, altered or does not fit: named; or another Bundle
+    /// took its place meanwhile.
     pub fn open(dir: &Path) -> Result<Bundle, BundleError> {
         let manifest = read_manifest(&dir.join(MANIFEST))?;
         for name in FILES {
@@ -178,16 +179,22 @@ impl Bundle {
         }
         let path = dir.join("weights.safetensors");
         let params = read_params(&path).map_err(|reason| BundleError::file(&path, reason))?;
-        let empty = FmrlRec::<Cpu>::new(&config.model, feature_dim, items.len(), 0, &Default::default());
+        let empty = FmrlRec::<Cpu>::blank(&config.model, feature_dim, items.len(), &Default::default());
         let model = load_params(empty, &params).map_err(|reason| BundleError::file(&path, reason))?;
+        let (report, search_plans) = (read_json(&dir.join("report.json"))?, search_plans::read(dir, &manifest)?);
+        // A training that ended while files were read has exchanged the folder: half of each would be neither.
+        let path = dir.join(MANIFEST);
+        if read_manifest(&path)?.id != manifest.id {
+            return Err(BundleError::file(&path, "another Bundle was put here while this one was read; open it again"));
+        }
         Ok(Bundle {
-            id: manifest.id.clone(),
+            id: manifest.id,
             vocabulary,
             attributes,
             items,
             table: matrix.to_f32(),
-            report: read_json(&dir.join("report.json"))?,
-            search_plans: search_plans::read(dir, &manifest)?,
+            report,
+            search_plans,
             feature_dim,
             feature_widths,
             longest_item: std::sync::OnceLock::new(),

@@ -80,13 +80,12 @@ pub(crate) fn save_checkpoint(
 }
 
 impl Checkpoint {
-    /// Reads a checkpoint and checks that it is whole and fits together.
+    /// Takes a checkpoint's bytes and checks that they are whole and fit together.
     ///
     /// # Errors
     /// What is wrong with it, and the way out.
-    pub(crate) fn load(path: &Path) -> Result<Checkpoint, String> {
-        let data = std::fs::read(path).map_err(|e| e.to_string())?;
-        Checkpoint::parse(&data).map_err(|reason| format!("{reason}; remove it to begin anew"))
+    pub(crate) fn read(data: &[u8]) -> Result<Checkpoint, String> {
+        Checkpoint::parse(data).map_err(|reason| format!("{reason}; remove it to begin anew"))
     }
 
     fn parse(data: &[u8]) -> Result<Checkpoint, String> {
@@ -223,11 +222,20 @@ fn write(
         std::io::Write::write_all(&mut file, &data)?;
         file.sync_all()
     });
-    written.and_then(|()| std::fs::rename(&part, path)).map_err(|source| {
+    let renamed = written.and_then(|()| std::fs::rename(&part, path)).and_then(|()| sync_folder(path));
+    renamed.map_err(|source| {
         // Best effort: the error that is returned is the one that matters.
         let _ = std::fs::remove_file(&part);
         StoreError::Io { path: path.to_path_buf(), source }
     })
+}
+
+/// So that a rename outlives a power cut.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => std::fs::File::open(parent)?.sync_all(),
+        None => std::fs::File::open(".")?.sync_all(),
+    }
 }
 
 fn tensors(data: &[u8]) -> Result<Params, String> {
@@ -280,11 +288,11 @@ mod tests {
         let (one, other) = (dir.path().join("one.safetensors"), dir.path().join("other.safetensors"));
         save(&checkpoint(), &one);
         save(&checkpoint(), &other);
-        assert_eq!(Checkpoint::load(&one).unwrap(), checkpoint());
+        assert_eq!(Checkpoint::read(&std::fs::read(&one).unwrap()).unwrap(), checkpoint());
         assert_eq!(std::fs::read(&one).unwrap(), std::fs::read(&other).unwrap());
         let fresh = Checkpoint { progress: Progress::default(), best: Params::new(), ..checkpoint() };
         save(&fresh, &one);
-        assert_eq!(Checkpoint::load(&one).unwrap(), fresh);
+        assert_eq!(Checkpoint::read(&std::fs::read(&one).unwrap()).unwrap(), fresh);
     }
 
     #[test]
@@ -295,7 +303,7 @@ mod tests {
             let mut changed = checkpoint();
             change(&mut changed);
             save(&changed, &path);
-            let reason = Checkpoint::load(&path).unwrap_err();
+            let reason = Checkpoint::read(&std::fs::read(&path).unwrap()).unwrap_err();
             assert!(reason.contains(expect) && reason.contains("remove it to begin anew"), "{reason}");
         };
         check(&|c| c.best = params([3, 2]), "best/w has shape [3, 2]; [2, 3] is expected");
@@ -315,7 +323,7 @@ mod tests {
             let mut bytes = whole.clone();
             damage(&mut bytes);
             std::fs::write(&path, bytes).unwrap();
-            let reason = Checkpoint::load(&path).unwrap_err();
+            let reason = Checkpoint::read(&std::fs::read(&path).unwrap()).unwrap_err();
             assert!(reason.contains(expect) && reason.contains("remove it to begin anew"), "{reason}");
         };
         check(&|bytes| *bytes.last_mut().unwrap() ^= 1, "was altered");
@@ -339,7 +347,7 @@ mod tests {
         let tensors = checkpoint.params.iter().map(|(name, param)| (format!("param/{name}"), param)).collect();
         let progress = serde_json::to_string(&checkpoint.progress).unwrap();
         write(&path, &tensors, Some(HashMap::from([(UNSEALED.to_owned(), progress)]))).unwrap();
-        let reason = Checkpoint::load(&path).unwrap_err();
+        let reason = Checkpoint::read(&std::fs::read(&path).unwrap()).unwrap_err();
         assert!(reason.contains("has no checksum") && reason.contains("remove it to begin anew"), "{reason}");
     }
 }

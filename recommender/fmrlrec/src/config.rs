@@ -142,6 +142,30 @@ impl ModelConfig {
     pub fn largest_dim(&self) -> usize {
         self.nesting_dims.last().copied().unwrap_or(0)
     }
+
+    /// Checks what a model is made of.
+    ///
+    /// # Errors
+    /// One sentence that names the field, its value and what is allowed.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let dims = &self.nesting_dims;
+        check(!dims.is_empty(), "model.nesting_dims", "is empty", "name at least one dim")?;
+        check(
+            dims[0] > 0 && dims.windows(2).all(|pair| pair[0] < pair[1]),
+            "model.nesting_dims",
+            dims,
+            "must rise from 1 on",
+        )?;
+        check(
+            dims.len() <= 16 && self.largest_dim() <= 8192,
+            "model.nesting_dims",
+            dims,
+            "at most 16 dims of at most 8192",
+        )?;
+        check((1..=32).contains(&self.blocks), "model.blocks", self.blocks, "must be in 1..=32")?;
+        let radii = 0.0 <= self.r_min && self.r_min < self.r_max && self.r_max < 1.0;
+        check(radii, "model.r_min, r_max", (self.r_min, self.r_max), "must rise within 0..1")
+    }
 }
 
 impl TrainConfig {
@@ -173,23 +197,8 @@ impl TrainConfig {
     /// # Errors
     /// One sentence that names the field, its value and what is allowed.
     pub fn validate(&self) -> Result<(), TrainError> {
+        self.model.validate()?;
         let dims = &self.model.nesting_dims;
-        check(!dims.is_empty(), "model.nesting_dims", "is empty", "name at least one dim")?;
-        check(
-            dims[0] > 0 && dims.windows(2).all(|pair| pair[0] < pair[1]),
-            "model.nesting_dims",
-            dims,
-            "must rise from 1 on",
-        )?;
-        check(
-            dims.len() <= 16 && self.model.largest_dim() <= 8192,
-            "model.nesting_dims",
-            dims,
-            "at most 16 dims of at most 8192",
-        )?;
-        check((1..=32).contains(&self.model.blocks), "model.blocks", self.model.blocks, "must be in 1..=32")?;
-        let radii = 0.0 <= self.model.r_min && self.model.r_min < self.model.r_max && self.model.r_max < 1.0;
-        check(radii, "model.r_min, r_max", (self.model.r_min, self.model.r_max), "must rise within 0..1")?;
         let has_input = !self.features.is_empty() || self.model.item_embedding;
         check(has_input, "features", "is empty", "name a feature matrix of the Snapshot or set model.item_embedding")?;
         check(

@@ -184,7 +184,7 @@ pub fn ranks_at_dims(x: &[f32], table: &[f32], targets: &[u32], dims: &[usize]) 
     // By the shape alone, so that results do not depend on the number of threads.
     let rows = (SCORES_A_TILE / items.max(1)).clamp(1, ROWS_A_TILE);
     let tiles: Vec<Vec<Vec<usize>>> = x
-        .par_chunks(rows * width)
+        .par_chunks((rows * width).max(1))
         .zip(targets.par_chunks(rows))
         .map(|(x, targets)| {
             let mut scores = vec![0.0f32; targets.len() * items];

@@ -66,7 +66,7 @@ pub(crate) fn host_model(
     items: usize,
     params: &Params,
 ) -> Result<FmrlRec<Cpu>, String> {
-    let model = FmrlRec::new(&config.model, feature_dim, items, config.seed, &Default::default());
+    let model = FmrlRec::blank(&config.model, feature_dim, items, &Default::default());
     load_params(model, params)
 }
 

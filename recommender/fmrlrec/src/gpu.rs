@@ -1,5 +1,5 @@
 //! Training on a GPU: the same loop over burn-cuda (feature `cuda`) or burn-wgpu (feature `wgpu`:
-//! Vulkan, Metal, DirectX 12). What is missing is said before a backend would panic over it.
+//! Vulkan, Metal). What is missing is said before a backend would panic over it.
 
 use crate::train::Job;
 use crate::{Report, TrainError, TrainObserver};
@@ -69,11 +69,12 @@ pub(crate) fn train_wgpu(job: &Job<'_>, observer: &mut dyn TrainObserver) -> Res
 #[cfg(feature = "wgpu")]
 pub fn check_wgpu() -> Result<(), TrainError> {
     let instance = wgpu::Instance::default();
-    let adapters = cubecl::future::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    // The ones that the backend asks for; OpenGL, which wgpu finds too, has no part in it.
+    let backends = if cfg!(target_os = "macos") { wgpu::Backends::METAL } else { wgpu::Backends::VULKAN };
+    let adapters = cubecl::future::block_on(instance.enumerate_adapters(backends));
     if adapters.is_empty() {
         return Err(TrainError::Device(
-            "no device with Vulkan, Metal or DirectX 12 was found: install its driver or train with --device cpu"
-                .into(),
+            "no device with Vulkan or Metal was found: install its driver or train with --device cpu".into(),
         ));
     }
     Ok(())

@@ -24,6 +24,7 @@ use crate::{
 use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
 use feature_store::{Attribute, Item, Snapshot, StoreError, sha256_bytes};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Where training runs. Evaluation and the Bundle are the CPU's in any case.
@@ -33,7 +34,7 @@ pub enum Device {
     Cpu,
     /// The first NVIDIA GPU; the program must be built with the feature `cuda`.
     Cuda,
-    /// A GPU through Vulkan, Metal or DirectX 12; the program must be built with the feature `wgpu`.
+    /// A GPU through Vulkan or Metal; the program must be built with the feature `wgpu`.
     Wgpu,
 }
 
@@ -177,9 +178,18 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
     }
 
     fn load(&mut self, device: &B::Device) -> Result<(), TrainError> {
-        let checkpoint = Checkpoint::load(&self.checkpoint).map_err(|reason| self.checkpoint_error(reason))?;
+        let data = match std::fs::read(&self.checkpoint) {
+            Ok(data) => data,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(self.checkpoint_error("is not there; run without --resume to begin"));
+            }
+            Err(source) => return Err(StoreError::Io { path: self.checkpoint.clone(), source }.into()),
+        };
+        let checkpoint = Checkpoint::read(&data).map_err(|reason| self.checkpoint_error(reason))?;
         if checkpoint.progress.run != self.progress.run {
-            return Err(self.checkpoint_error("belongs to another configuration or Snapshot; remove it to begin anew"));
+            return Err(self.checkpoint_error(
+                "belongs to another configuration, Snapshot or older Bundle; remove it to begin anew",
+            ));
         }
         self.learner.model = load_params(self.learner.model.clone(), &checkpoint.params)
             .map_err(|reason| self.checkpoint_error(reason))?;

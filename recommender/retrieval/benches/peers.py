@@ -190,8 +190,8 @@ def main():
         for rows in options.rows.split(","):
             measure(options, normals(int(rows)), options.inner)
         return
-    print(f"Load average before: {os.getloadavg()[0]:.1f}. Milliseconds a call (one thread: CPU time), median of {options.turns} turns; k = {K}.\n")
-    print("| items x dim | queries a call | threads | ours | our turns | our rate | faiss flat | NumPy | usearch exact |")
+    print(f"Load average before: {os.getloadavg()[0]:.1f}. Milliseconds per call (one thread: CPU time), medians of {options.turns} rounds; in brackets times ours; k = {K}.\n")
+    print("| items x dim | queries per call | threads | ours | least to most | our rate | faiss flat | NumPy | usearch exact |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     for threads in options.threads.split(","):
         limit = {name: threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")}

@@ -10,7 +10,7 @@ use crate::bitset::bits;
 use crate::buffer::Buffer;
 use crate::funnel::Survivors;
 use crate::kernel::Kernel;
-use crate::layout::{BLOCK, GROUP};
+use crate::layout::{BLOCK, GROUP, LANES};
 use crate::select::Best;
 use crate::table::{check_k, check_threads};
 use crate::{Filter, NestedTable, RetrievalError, Scored, scan, split};
@@ -20,9 +20,8 @@ use std::sync::Arc;
 
 /// Bytes of one row that lie together: a register.
 pub(crate) const RUN: usize = 32;
-/// Bound on the rounding of an f32 score and of an estimate, relative to the lengths of row and query: at
-/// most 50 roundings of 6e-8 lie on the way to a score of 2048 columns.
-const ROUNDING: f32 = 1e-5;
+/// Roundings allowed for besides those that grow with the columns ([`rounding`]).
+const ROUNDINGS: usize = 64;
 /// Covers products so small that f32 holds few of their digits.
 const TINY: f32 = 1e-30;
 
@@ -30,7 +29,8 @@ const TINY: f32 = 1e-30;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// One byte: whole numbers of -127 to 127.
+    /// One byte: whole numbers of -127 to 127 (in rows of more than 133,144 columns of fewer, so that sums fit
+    /// 32 bits).
     Int8,
     /// Two bytes: IEEE half precision. Fewer rows are scored twice than with one byte.
     Half,
@@ -84,7 +84,7 @@ impl CodedTable {
     /// Exactly what [`NestedTable::search`] gives at this table's dim, bit for bit.
     ///
     /// # Errors
-    /// As [`NestedTable::search`]; the query's dim is not the one that was coded.
+    /// As [`NestedTable::search`]; the query's dim was trained, but is not the one that was coded.
     pub fn search(
         &self,
         query: &[f32],
@@ -94,8 +94,7 @@ impl CodedTable {
     ) -> Result<Vec<Scored>, RetrievalError> {
         let (level, padded) = self.table.padded_query(query)?;
         if level != self.level {
-            let trained = vec![self.table.dims()[self.level]];
-            return Err(RetrievalError::Untrained { dim: query.len(), trained });
+            return Err(RetrievalError::Uncoded { dim: query.len(), coded: self.table.dims()[self.level] });
         }
         check_k(k)?;
         check_threads(threads)?;
@@ -168,6 +167,8 @@ struct Coded {
     code: Code,
     row: Row,
     length: f32,
+    /// Bound on rounding, relative to the lengths of row and query.
+    rounding: f32,
 }
 
 enum Code {
@@ -179,16 +180,20 @@ enum Code {
 impl Coded {
     fn new(query: &[f32], precision: Precision, width: usize) -> Coded {
         let length = query.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt() as f32;
+        let rounding = rounding(query.len());
         match precision {
             Precision::Int8 => {
                 let mut code = vec![0; width];
                 let row = precision.encode(query, &mut code);
-                Coded { code: Code::Int8(bytemuck::cast_slice(&code).to_vec()), row, length }
+                Coded { code: Code::Int8(bytemuck::cast_slice(&code).to_vec()), row, length, rounding }
             }
             Precision::Half => {
                 let mut code = query.to_vec();
                 code.resize(width / size_of::<f16>(), 0.0);
-                Coded { code: Code::Half(code), row: Row { scale: 1.0, length, lost: 0.0 }, length }
+                // Products with a code below the smallest f32 are lost, up to half of that for each column: as
+                // much as if the query had lost this (a coded row is at least nearly as long as its scale).
+                let lost = query.len() as f32 * f32::from_bits(1);
+                Coded { code: Code::Half(code), row: Row { scale: 1.0, length, lost }, length, rounding }
             }
         }
     }
@@ -213,9 +218,21 @@ impl Coded {
     /// query's loss, and rounding.
     #[inline]
     fn estimate(&self, sum: f32, row: Row) -> (f32, f32) {
-        let rounding = ROUNDING * (row.length + row.lost) * self.length + TINY;
+        let rounding = self.rounding * (row.length + row.lost) * self.length + TINY;
         (sum * (row.scale * self.row.scale), row.lost * self.length + row.length * self.row.lost + rounding)
     }
+}
+
+/// Bound on the rounding of an f32 score and of its estimate together, relative to the lengths of row and query.
+///
+/// A rounding takes at most half of EPSILON, so `columns / 4 + 128` are allowed for. On the way of one product to
+/// an estimate of halves lie at most `columns / 8 + 1`, one for each addition of its lane (`half_block`); to one
+/// of bytes, whose sums are whole numbers, none. On its way to a score lie 32 in its lane, and one for each cut
+/// (layout.rs): at most `columns / 31 + 1`, as a column takes at most 8 padded ones and a cut has at least 248.
+/// Products that are not fused with their addition, the sums of lanes, scales, lengths and the bound itself take
+/// fewer than 30.
+fn rounding(columns: usize) -> f32 {
+    (columns / LANES + ROUNDINGS) as f32 * f32::EPSILON
 }
 
 impl Precision {
@@ -226,11 +243,19 @@ impl Precision {
         }
     }
 
+    /// The largest code. Halves are at most 1, so that none overflows and small vectors lose nothing more; sums of
+    /// products of bytes fit an i32.
+    fn largest(self, columns: usize) -> f32 {
+        match self {
+            Precision::Int8 => (i32::MAX as usize / columns).isqrt().min(127) as f32,
+            Precision::Half => 1.0,
+        }
+    }
+
     /// Writes the nearest codes; places beyond the vector become 0.
     fn encode(self, vector: &[f32], code: &mut [u8]) -> Row {
         let largest = vector.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-        // Halves of -1 to 1, so that none overflows and small vectors lose nothing more.
-        let scale = if self == Precision::Int8 { largest / 127.0 } else { largest };
+        let scale = largest / self.largest(vector.len());
         code.fill(0);
         // A vector so small that its step is no normal number is all loss.
         let inverse = if scale.is_normal() && (1.0 / scale).is_normal() { 1.0 / scale } else { 0.0 };

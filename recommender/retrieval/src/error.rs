@@ -35,6 +35,22 @@ pub enum RetrievalError {
         /// The dims that would work.
         trained: Vec<usize>,
     },
+    /// A query's dim was trained, but not coded.
+    #[error("dim {dim} is not coded in this table, whose dim is {coded}; search the table that it was made from")]
+    Uncoded {
+        /// The dim asked for.
+        dim: usize,
+        /// The dim that was coded.
+        coded: usize,
+    },
+    /// Rows behind a table have other nesting dims.
+    #[error("rows with nesting dims {tail:?} do not fit behind a table with {table:?}; give both the same dims")]
+    TailDims {
+        /// The dims of the rows behind.
+        tail: Vec<usize>,
+        /// The dims of the table.
+        table: Vec<usize>,
+    },
     /// A query holds NaN or an infinity.
     #[error("value {index} of the query is not finite")]
     Query {
@@ -132,6 +148,12 @@ pub enum RetrievalError {
         iterations: usize,
         /// Most cells of this table.
         most_cells: usize,
+    },
+    /// Rows or centres of cells are so long that the search for the nearest centre could overflow.
+    #[error("a distance to centres of cells of length up to {length:e} could overflow; scale the vectors to 3e12")]
+    Centres {
+        /// Length of the longest centre.
+        length: f64,
     },
     /// A query of cells is out of its range.
     #[error("a query of dim {dim} needs at least dim {least_dim}, 1 to {cells} cells and a shortlist of 1 to {MAX_SHORTLIST}", MAX_SHORTLIST = MAX_SHORTLIST)]

@@ -64,7 +64,8 @@ impl Ivf {
     /// Deals the table's items to cells.
     ///
     /// # Errors
-    /// A dim is no nesting dim, a number of the config is out of its range, or memory is short.
+    /// A dim is no nesting dim, a number of the config is out of its range, vectors are so long (3e12) that a
+    /// distance could overflow, or memory is short.
     pub fn new(table: Arc<NestedTable>, config: IvfConfig, threads: usize) -> Result<Ivf, RetrievalError> {
         let IvfConfig { cell_dim, scan_dim, cells, iterations, seed } = config;
         table.level(cell_dim)?;

@@ -24,7 +24,7 @@ impl KMeans {
     /// Centres [cells, dim] of `rows` [n, dim], n at least `cells`.
     ///
     /// # Errors
-    /// A centre is longer than a table's row may be.
+    /// Rows or centres are so long that their distances could overflow.
     pub(crate) fn centres(&self, rows: &[f32]) -> Result<Vec<f32>, RetrievalError> {
         let random = &mut ChaCha8Rng::seed_from_u64(self.seed);
         let mut order: Vec<usize> = (0..rows.len() / self.dim).collect();
@@ -46,12 +46,19 @@ impl KMeans {
     pub(crate) fn assign(&self, rows: &[f32], centres: &[f32]) -> Result<Vec<usize>, RetrievalError> {
         let width = self.dim + 1;
         let mut table = vec![0.0; width];
+        let mut longest = 0.0f64;
         for centre in centres.chunks_exact(self.dim) {
             let squares: f64 = centre.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
             table.extend_from_slice(centre);
             table.push((-squares / 2.0) as f32);
+            longest = longest.max(squares.sqrt());
         }
-        let table = NestedTable::new(&table, &[width])?;
+        // What the table of centres refuses as its row or as a query is neither to the caller.
+        let named = |error: RetrievalError| match error {
+            RetrievalError::Row { .. } | RetrievalError::Overflow { .. } => RetrievalError::Centres { length: longest },
+            other => other,
+        };
+        let table = NestedTable::new(&table, &[width]).map_err(named)?;
         let mut cells = Vec::with_capacity(rows.len() / self.dim);
         let mut batch = Vec::with_capacity(MAX_BATCH * width);
         for rows in rows.chunks(MAX_BATCH * self.dim) {
@@ -60,7 +67,7 @@ impl KMeans {
                 batch.extend_from_slice(row);
                 batch.push(1.0);
             }
-            let nearest = table.top_k_batch(&batch, width, 1, &[Filter::all()], self.threads)?;
+            let nearest = table.top_k_batch(&batch, width, 1, &[Filter::all()], self.threads).map_err(named)?;
             cells.extend(nearest.iter().map(|best| best[0].id as usize - 1));
         }
         Ok(cells)

@@ -30,7 +30,7 @@ impl<'a> Tailed<'a> {
     pub fn new(table: &'a NestedTable, tail: Option<&'a NestedTable>) -> Result<Tailed<'a>, RetrievalError> {
         if let Some(tail) = tail {
             if tail.dims() != table.dims() {
-                return Err(RetrievalError::Dims { dims: tail.dims().to_vec() });
+                return Err(RetrievalError::TailDims { tail: tail.dims().to_vec(), table: table.dims().to_vec() });
             }
             let values = table.items() + tail.items() + 1;
             if u32::try_from(values).is_err() {

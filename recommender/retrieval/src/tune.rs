@@ -8,8 +8,8 @@
 use crate::funnel::Survivors;
 use crate::table::check_k;
 use crate::{
-    EXACT_ITEMS, Filter, Funnel, Ivf, IvfConfig, MAX_BATCH, NestedTable, Precision, Probe, RetrievalError, Scored,
-    Stage, scan,
+    EXACT_ITEMS, Filter, Funnel, Ivf, IvfConfig, MAX_BATCH, MAX_SHORTLIST, NestedTable, Precision, Probe,
+    RetrievalError, Scored, Stage, scan,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// Least number of queries: half of them choose.
 pub const MIN_TUNING_QUERIES: usize = 20;
-/// Shortlists tried, in multiples of k.
+/// Shortlists tried, in multiples of k, up to [`MAX_SHORTLIST`]. The shortest is within it for every k.
 const SHORTLISTS: [usize; 12] = [2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256, 512];
 /// A row read alone costs as much as this many read in order.
 const SCATTERED: usize = 2;
@@ -263,7 +263,7 @@ impl Trial<'_> {
     }
 
     fn lists(&self) -> impl Iterator<Item = usize> {
-        SHORTLISTS.into_iter().map(|times| times * self.config.k)
+        SHORTLISTS.into_iter().map(|times| times * self.config.k).filter(|&list| list <= MAX_SHORTLIST)
     }
 
     /// The longest shortlist of each query at a level.

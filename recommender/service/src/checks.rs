@@ -10,6 +10,9 @@ use crate::stream::StreamStatus;
 use crate::tiers::Tier;
 use serde::Serialize;
 
+/// What is said once a stop was asked for.
+pub(crate) const STOPPING: &str = "the service is stopping; send requests to another one";
+
 /// How a part is doing. Only `failing` makes the service unready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -97,7 +100,7 @@ pub(crate) struct TierCheck {
     degraded: bool,
 }
 
-/// The stream's consumer: degraded where it ended or its source does not answer. `stream` beside the checks has its
+/// The stream's consumer: degraded where it has not begun, ended, or its source does not answer. `stream` beside the checks has its
 /// numbers.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub(crate) struct StreamCheck {
@@ -154,7 +157,7 @@ impl Checks {
 
 impl DrainingCheck {
     fn of(draining: bool) -> DrainingCheck {
-        let detail = draining.then(|| "the service is stopping; send requests to another one".to_owned());
+        let detail = draining.then(|| STOPPING.to_owned());
         DrainingCheck { status: if draining { CheckStatus::Failing } else { CheckStatus::Ok }, detail }
     }
 }
@@ -188,7 +191,7 @@ impl StreamCheck {
         let detail = match (stream.running, stream.connected) {
             (true, true) => None,
             (true, false) => Some("its broker or log does not answer".to_owned()),
-            (false, _) => Some(stream.error.clone().unwrap_or_else(|| "its consumer ended".to_owned())),
+            (false, _) => Some(stream.error.clone().unwrap_or_else(|| "its consumer has not begun yet".to_owned())),
         };
         StreamCheck { status: if detail.is_none() { CheckStatus::Ok } else { CheckStatus::Degraded }, detail }
     }
@@ -245,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_ended_or_lost_its_source_is_degraded_and_says_so() {
+    fn a_stream_that_does_not_run_or_lost_its_source_is_degraded_and_says_so() {
         let check = |running: bool, connected: bool, error: Option<&str>, expect: Option<&str>| {
             let status = StreamStatus {
                 running,
@@ -264,7 +267,7 @@ mod tests {
         };
         check(true, true, None, None);
         check(true, false, None, Some("its broker or log does not answer"));
-        check(false, false, None, Some("its consumer ended"));
+        check(false, false, None, Some("its consumer has not begun yet"));
         check(false, true, Some("the disk is full"), Some("the disk is full"));
     }
 }

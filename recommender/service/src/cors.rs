@@ -7,7 +7,7 @@
 use crate::ServiceError;
 use crate::config::{at_most, broken};
 use std::collections::BTreeSet;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Stands for every origin there is.
 pub(crate) const ANY: &str = "*";
@@ -89,8 +89,11 @@ fn host_and_port(place: &str) -> (&str, Option<&str>) {
 
 fn is_host(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        // Browsers send its shortest form.
-        return address.parse::<Ipv6Addr>().is_ok_and(|parsed| parsed.to_string() == address);
+        // Browsers send its shortest form, in hexadecimal digits throughout.
+        return address.parse::<Ipv6Addr>().is_ok_and(|parsed| parsed.to_string() == address && !address.contains('.'));
+    }
+    if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        return host.parse::<Ipv4Addr>().is_ok();
     }
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
     (1..=253).contains(&host.len()) && host.bytes().all(plain)
@@ -136,6 +139,8 @@ mod tests {
             "https://me@shop.example",
             "https://[::1",
             "https://[0:0::1]",
+            "https://[::ffff:127.0.0.1]",
+            "http://127.1",
             "https://:8080",
             "https://shop example",
         ] {

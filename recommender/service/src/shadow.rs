@@ -12,7 +12,6 @@ use crate::routes::RecommendRequest;
 use crate::serving::{Serving, ranked_in_shadow};
 use crate::tiers::Choice;
 use crate::view::View;
-use actix_web::http::StatusCode;
 use actix_web::web;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -56,15 +55,13 @@ pub(crate) fn follow(
         let outcome = match compare(&serving, &other, &choice, ask, &answered).await {
             Ok(true) => "compared",
             Ok(false) => "left_out",
-            // The tier got busy in the meantime.
-            Err(problem) if problem.status == StatusCode::SERVICE_UNAVAILABLE => "left_out",
             Err(_) => "failed",
         };
         serving.metrics.shadow.with_label_values(&[outcome]).inc();
     });
 }
 
-/// False if load made the dim another one in the meantime: then the two are not comparable.
+/// False if the tier got busy in the meantime, or load made the dim another one: then the two are not comparable.
 async fn compare(
     serving: &Serving,
     other: &View,
@@ -73,6 +70,9 @@ async fn compare(
     answered: &HashSet<String>,
 ) -> Result<bool, Problem> {
     let dim = ask.dim;
+    if serving.queued(&choice.tier) > 0 {
+        return Ok(false);
+    }
     let found = ranked_in_shadow(serving, other, &choice.tier, ask).await?;
     if found.dim != dim {
         return Ok(false);

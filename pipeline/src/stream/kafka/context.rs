@@ -30,7 +30,8 @@ pub(super) struct Places {
 
 /// What a consumer and its callbacks share.
 pub(super) struct Context {
-    places: Places,
+    /// None of a client that only asks.
+    places: Option<Places>,
     shared: Mutex<Shared>,
 }
 
@@ -63,8 +64,18 @@ pub(super) struct Shared {
 }
 
 impl Context {
-    pub(super) fn new(places: Places) -> Context {
-        Context { places, shared: Mutex::default() }
+    /// Of a member of a group.
+    pub(super) fn of(places: Places) -> Context {
+        Context { places: Some(places), shared: Mutex::default() }
+    }
+
+    /// Of a client that joins no group, so that no partition is ever its own.
+    pub(super) fn without_places() -> Context {
+        Context { places: None, shared: Mutex::default() }
+    }
+
+    fn places(&self) -> &Places {
+        self.places.as_ref().expect("only a member of a group is given partitions")
     }
 
     pub(super) fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -101,7 +112,7 @@ impl Context {
     /// partitions of its topic at once, those of other members of the group too (`ours` are among them): later a
     /// partition of which the store says nothing is one that was made later.
     fn begun(&self, consumer: &BaseConsumer<Context>, topic: &str, ours: BTreeSet<i32>) -> Result<Begun, StreamError> {
-        let Places { store, source, start, .. } = &self.places;
+        let Places { store, source, start, .. } = self.places();
         let begun = Begun::read(store, source)?;
         if begun.any() || *start == Start::Earliest {
             return Ok(begun);
@@ -129,8 +140,9 @@ impl Context {
         low: i64,
         high: i64,
     ) -> KafkaResult<i64> {
-        let now_ms = || (self.places.clock_ms)();
-        let time_ms = match self.places.start {
+        let places = self.places();
+        let now_ms = || (places.clock_ms)();
+        let time_ms = match places.start {
             Start::Earliest => return Ok(low),
             Start::Latest => return Ok(high),
             Start::TimestampMs(time_ms) => time_ms,
@@ -198,7 +210,7 @@ impl ConsumerContext for Context {
         let numbers: Vec<u32> = partitions.elements().iter().map(|element| element.partition() as u32).collect();
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
         let assigning = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        tracing::info!(source = self.places.source, ?numbers, assigning, "partitions of the group changed");
+        tracing::info!(source = self.places().source, ?numbers, assigning, "partitions of the group changed");
         let mut placed = Ok(BTreeMap::new());
         if assigning {
             placed = self.place(consumer, partitions);

@@ -1,10 +1,11 @@
-//! A member of a consumer group as this project wants it, and its messages as this project's own.
+//! A consumer as this project wants it, as a member of a group or to ask only, and its messages as this project's own.
 
 use super::context::{Context, Places};
 use super::{client, refusal};
 use crate::stream::StreamError;
 use crate::stream::config::KafkaConfig;
 use crate::stream::message::Message;
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -24,9 +25,25 @@ pub(super) fn member(
     places: Places,
 ) -> Result<BaseConsumer<Context>, StreamError> {
     let refuse = |error: KafkaError| refusal(format!("topic {topic:?}"), &error);
+    let mut settings = settings(config)?;
+    settings.set("group.id", group);
+    let consumer: BaseConsumer<Context> = settings.create_with_context(Context::of(places)).map_err(refuse)?;
+    consumer.subscribe(&[topic]).map_err(refuse)?;
+    Ok(consumer)
+}
+
+/// A client that joins no group: it asks about topics.
+///
+/// # Errors
+/// As of [`member`].
+pub(super) fn asking(config: &KafkaConfig) -> Result<BaseConsumer<Context>, StreamError> {
+    let made = settings(config)?.create_with_context(Context::without_places());
+    made.map_err(|error: KafkaError| refusal(format!("topic {:?}", config.topic), &error))
+}
+
+fn settings(config: &KafkaConfig) -> Result<ClientConfig, StreamError> {
     let mut client = client(config)?;
     client
-        .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         // The store says where to read. An offset that the broker does not have is an error.
@@ -35,9 +52,7 @@ pub(super) fn member(
         .set("statistics.interval.ms", COUNT_EVERY.as_millis().to_string())
         .set("queued.max.messages.kbytes", config.queue_kib.to_string())
         .set("session.timeout.ms", config.session_timeout_ms.to_string());
-    let consumer: BaseConsumer<Context> = client.create_with_context(Context::new(places)).map_err(refuse)?;
-    consumer.subscribe(&[topic]).map_err(refuse)?;
-    Ok(consumer)
+    Ok(client)
 }
 
 /// A message with what the library lends of it copied.

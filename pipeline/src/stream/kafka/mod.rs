@@ -3,6 +3,7 @@
 //! The group decides who reads which partition, and nothing else: where to read is what the state
 //! store says. Offsets committed to the broker are for people and dashboards.
 
+mod ask;
 mod context;
 mod member;
 mod sink;

@@ -1,23 +1,22 @@
 //! A topic as a source: one member of a consumer group, or, for dead letters, all partitions.
 //!
 //! A broker that does not answer is waited for, and said to be; a source whose run has an end (a dry
-//! run, `--until-end`, `--redrive`) waits [`ANSWER`] for it and then gives up.
+//! run, `--until-end`, `--redrive`) waits 10 s for it and then gives up.
 
+use super::ask::{absent, ask, kept_out, partition_count};
 use super::context::{Context, Places};
-use super::member::{member, own};
+use super::member::{asking, member, own};
 use super::{passes, refusal};
 use crate::stream::config::{KafkaConfig, Start};
 use crate::stream::message::{MAX_BATCH_BYTES, Message, Source};
 use crate::stream::{Clock, StreamError};
 use feature_store::UserStateStore;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// Longest wait for the broker's answer of a source whose run has an end.
-const ANSWER: Duration = Duration::from_secs(10);
 /// Silence in the midst of such a run after which the broker is asked whether it is there.
 const SILENCE: Duration = Duration::from_secs(20);
 /// Between two attempts to join again.
@@ -26,8 +25,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 const ASK_EVERY: Duration = Duration::from_secs(5);
 /// Between two warnings of the same wait.
 const WARN_EVERY: Duration = Duration::from_secs(10);
-/// Events of the library that are read to find out why it does not connect.
-const EVENTS: usize = 64;
 
 /// A consumer of one topic.
 pub struct KafkaSource {
@@ -78,22 +75,33 @@ impl KafkaSource {
         store: &UserStateStore,
         clock_ms: Clock,
     ) -> Result<KafkaSource, StreamError> {
-        KafkaSource::open(config, start, store, clock_ms)?.with_end()?.ok_or_else(|| {
-            let way_out = "does not exist; create it or send a first event to it, or correct kafka.topic";
-            StreamError::kafka(format!("topic {:?} at {}", config.topic, config.brokers), way_out)
-        })
+        KafkaSource::open(config, start, store, clock_ms)?.with_end()
     }
 
-    /// Joins the group `GROUP.dlq` of the topic of dead letters, from its oldest letter on, up to its end. None if
-    /// there is no such topic: nothing was put aside yet.
+    /// Whether there is a topic of dead letters; it is made with the first of them. Joins no group.
     ///
     /// # Errors
-    /// As [`KafkaSource::open`]; also a broker that does not answer within 10 s.
+    /// The topic of the stream does not exist either, or no broker answers within 10 s.
+    pub fn has_dead_letters(config: &KafkaConfig) -> Result<bool, StreamError> {
+        let client = asking(config)?;
+        if ask(&client, config, &config.dlq())?.is_some() {
+            return Ok(true);
+        }
+        match ask(&client, config, &config.topic)? {
+            Some(_) => Ok(false),
+            None => Err(absent(config, &config.topic)),
+        }
+    }
+
+    /// Joins the group `GROUP.dlq` of the topic of dead letters, from its oldest letter on, up to its end.
+    ///
+    /// # Errors
+    /// As [`KafkaSource::open_to_end`].
     pub fn dead_letters(
         config: &KafkaConfig,
         store: &UserStateStore,
         clock_ms: Clock,
-    ) -> Result<Option<KafkaSource>, StreamError> {
+    ) -> Result<KafkaSource, StreamError> {
         let (group, source) = (format!("{}.dlq", config.group), format!("{}.dlq", config.source));
         let places = Places { store: store.clone(), source, start: Start::Earliest, clock_ms };
         KafkaSource::join(config, config.dlq(), group, places)?.with_end()
@@ -116,57 +124,17 @@ impl KafkaSource {
         })
     }
 
-    /// From now on waiting has an end; none if the topic does not exist.
-    fn with_end(mut self) -> Result<Option<KafkaSource>, StreamError> {
+    /// From now on waiting has an end.
+    fn with_end(mut self) -> Result<KafkaSource, StreamError> {
         self.to_end = true;
-        Ok(self.ask()?.is_some().then_some(self))
-    }
-
-    /// How many partitions the topic has; none if it does not exist.
-    ///
-    /// # Errors
-    /// No broker answered in time.
-    fn ask(&self) -> Result<Option<usize>, StreamError> {
-        self.partition_count().map_err(|error| {
-            // Why it did not connect lies among the events, which a question does not read.
-            for _ in 0..EVENTS {
-                let _ = self.consumer.poll(Duration::ZERO);
-            }
-            let shared = self.consumer.context().shared();
-            match &shared.last_told {
-                Some((code, reason)) if self.keeps_out(*code, reason) => self.kept_out(reason),
-                told if passes(&error) => StreamError::Unreachable {
-                    brokers: self.config.brokers.clone(),
-                    waited_s: ANSWER.as_secs(),
-                    reason: told.as_ref().map_or_else(|| error.to_string(), |(_, reason)| reason.clone()),
-                },
-                _ => self.refusal(&error),
-            }
-        })
-    }
-
-    /// Whether it means that credentials or certificates are wrong. A handshake that fails is told as the
-    /// end of a connection at times.
-    fn keeps_out(&self, code: RDKafkaErrorCode, reason: &str) -> bool {
-        use RDKafkaErrorCode as Code;
-        let refused = [Code::Authentication, Code::SaslAuthenticationFailed, Code::SSL, Code::UnsupportedSASLMechanism];
-        refused.contains(&code) || (self.config.security.is_some() && reason.contains("SSL"))
-    }
-
-    fn kept_out(&self, reason: &str) -> StreamError {
-        let brokers = &self.config.brokers;
-        let way_out = "correct its protocol, files, username or password";
-        StreamError::config("kafka.security", format!("{brokers} did not let us in ({reason}); {way_out}"))
-    }
-
-    fn partition_count(&self) -> Result<Option<usize>, KafkaError> {
-        let known = self.consumer.fetch_metadata(Some(&self.topic), ANSWER)?;
-        let Some(topic) = known.topics().iter().find(|topic| topic.name() == self.topic) else { return Ok(None) };
-        match topic.error().map(RDKafkaErrorCode::from) {
-            None => Ok(Some(topic.partitions().len())),
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
-            Some(code) => Err(KafkaError::MetadataFetch(code)),
+        match self.ask()? {
+            Some(_) => Ok(self),
+            None => Err(absent(&self.config, &self.topic)),
         }
+    }
+
+    fn ask(&self) -> Result<Option<usize>, StreamError> {
+        ask(&self.consumer, &self.config, &self.topic)
     }
 
     fn refusal(&self, error: &KafkaError) -> StreamError {
@@ -222,10 +190,7 @@ impl KafkaSource {
             }
             other => {
                 let told = self.consumer.context().shared().last_told.clone();
-                Err(match told {
-                    Some((code, reason)) if self.keeps_out(code, &reason) => self.kept_out(&reason),
-                    _ => self.refusal(&other),
-                })
+                Err(kept_out(&self.config, told.as_ref()).unwrap_or_else(|| self.refusal(&other)))
             }
         }
     }
@@ -263,7 +228,7 @@ impl KafkaSource {
         let open = if self.to_end { !self.at_end() } else { self.partitions.is_none() };
         if !lately && open && self.idle() {
             self.asked_at = Some(Instant::now());
-            self.partitions = self.partition_count().unwrap_or(self.partitions);
+            self.partitions = partition_count(&self.consumer, &self.topic).unwrap_or(self.partitions);
         }
     }
 

@@ -12,6 +12,9 @@
 //! write; it is synced before the next begins. A write cut short by a crash is a spoilt last frame:
 //! the next writer drops it and says so. Anything else that does not add up is refused, never
 //! skipped.
+//!
+//! With another log's `id` no frame is one, and the last of them is not taken for such a write where other frames say
+//! so: in its segment, or in one before. A log of one frame has no other, and loses it.
 
 mod frame;
 mod reader;
@@ -52,12 +55,24 @@ fn segment_path(dir: &Path, first: u64) -> PathBuf {
 }
 
 /// The log's id; `None` where there is no log yet.
+///
+/// # Errors
+/// What lies there is no id, or segments lie there without one.
 fn read_id(dir: &Path) -> Result<Option<String>, StreamError> {
+    if !dir.is_dir() {
+        return Ok(None);
+    }
+    // Looked for before the id: a log that is begun meanwhile has its id first.
+    let has_segments = !segments(dir)?.is_empty();
     let path = dir.join("id");
     match std::fs::read_to_string(&path) {
         Ok(id) if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(Some(id)),
-        Ok(_) => {
-            Err(StreamError::log(&path, "is no id of a log; name another folder, or remove it to start a new log"))
+        Ok(_) => Err(StreamError::log(&path, "is no id of a log; restore the file, or name another folder")),
+        // Under a new id the last segment would be taken for a write cut short.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && has_segments => {
+            let reason = "holds segments of a log and no file `id`, without which they cannot be read; restore the \
+                          file, or name another folder";
+            Err(StreamError::log(dir, reason))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(StreamError::io(&path)(error)),

@@ -47,7 +47,7 @@ impl LogReader {
     /// not exist yet is an empty one.
     ///
     /// # Errors
-    /// The folder is no log.
+    /// The folder is no log, or its id is missing.
     pub fn open(dir: &Path, from: u64) -> Result<LogReader, StreamError> {
         Ok(LogReader {
             dir: dir.to_path_buf(),
@@ -275,22 +275,21 @@ impl LogSource {
 }
 
 fn seal_of(dir: &Path) -> Result<Option<Seal>, StreamError> {
-    let id = if dir.is_dir() { read_id(dir)? } else { None };
-    Ok(id.map(|id| Seal::of(&id)))
+    Ok(read_id(dir)?.map(|id| Seal::of(&id)))
 }
 
 /// Whether a writer has begun a log there.
 pub(crate) fn is_begun(dir: &Path) -> Result<bool, StreamError> {
-    Ok(seal_of(dir)?.is_some())
+    Ok(read_id(dir)?.is_some())
 }
 
 /// The name under which a log's positions are kept.
 ///
 /// # Errors
-/// There is no log yet; a writer begins it.
+/// There is no log yet, which a writer begins, or its id is missing or none.
 pub(crate) fn source_name(dir: &Path) -> Result<String, StreamError> {
-    let id = if dir.is_dir() { read_id(dir)? } else { None };
-    id.map(|id| format!("log:{id}"))
+    read_id(dir)?
+        .map(|id| format!("log:{id}"))
         .ok_or_else(|| StreamError::log(dir, "holds no event log; a producer or `serve` begins it"))
 }
 

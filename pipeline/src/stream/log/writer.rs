@@ -53,21 +53,11 @@ impl LogWriter {
         if lock.try_lock().is_err() {
             return Err(StreamError::log(dir, "is being written by another process; stop it or name another log"));
         }
-        let mut all = segments(dir)?;
         let id = match read_id(dir)? {
             Some(id) => id,
-            None if all.is_empty() => begin(dir)?,
-            // Under another id no frame of them would be one, so the last segment would be taken for a write cut short.
-            None => {
-                let reason = "holds segments of a log and no file `id`, without which they cannot be read; restore the \
-                              file, or name another folder";
-                return Err(StreamError::log(dir, reason));
-            }
+            None => begin(dir)?,
         };
-        let (first, path) = match all.pop() {
-            Some(last) => last,
-            None => (0, segment_path(dir, 0)),
-        };
+        let (first, path) = segments(dir)?.pop().unwrap_or_else(|| (0, segment_path(dir, 0)));
         let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
         let file = file.map_err(StreamError::io(&path))?;
         let mut writer = LogWriter {
@@ -109,13 +99,13 @@ impl LogWriter {
             at += size;
             self.next += messages.len() as u64;
         }
-        if any_frame(self.seal, &bytes[at..]) || two_heads(&bytes[at..]) {
-            return Err(StreamError::log(
-                &self.path,
-                format!(
-                    "is damaged at byte {at}, and other writes follow; restore a copy of the file, or of the log's `id`"
-                ),
-            ));
+        let rest = &bytes[at..];
+        let none_is_ours = at == 0 && !rest.is_empty() && !self.owns_earlier()?;
+        if none_is_ours || any_frame(self.seal, rest) || two_heads(rest) {
+            let reason = format!(
+                "is damaged at byte {at}, and not by a write cut short; restore a copy of the file, or of the log's `id`"
+            );
+            return Err(StreamError::log(&self.path, reason));
         }
         if at < bytes.len() {
             self.file.set_len(at as u64).map_err(StreamError::io(&self.path))?;
@@ -128,6 +118,19 @@ impl LogWriter {
         self.file.seek(SeekFrom::End(0)).map_err(StreamError::io(&self.path))?;
         self.broken = false;
         Ok(())
+    }
+
+    /// Whether the segment before the last one begins with a frame under this log's id; true where there is none.
+    fn owns_earlier(&self) -> Result<bool, StreamError> {
+        let earlier = segments(&self.dir)?.into_iter().rev().filter(|(first, _)| *first < self.first);
+        for (first, path) in earlier {
+            let bytes = std::fs::read(&path).map_err(StreamError::io(&path))?;
+            // One is empty where no write to it succeeded: it says nothing.
+            if !bytes.is_empty() {
+                return Ok(matches!(decode(self.seal, &bytes, first), Found::Frame(..)));
+            }
+        }
+        Ok(true)
     }
 
     /// Begins the segment of the next offset.

@@ -86,7 +86,7 @@ fn a_poison_message_goes_aside_with_its_bytes_and_comes_back_when_it_is_valid() 
     let stats = consume(&config, &store).unwrap();
     assert_eq!((stats.applied, stats.invalid, stats.dead_letters), (2, 2, 2));
 
-    let mut letters = dead_letter_source(&config, &store, &clock()).unwrap().unwrap();
+    let mut letters = dead_letter_source(&config, &store, &clock()).unwrap();
     let mut found = Vec::new();
     letters.poll(&mut found, 10, std::time::Duration::ZERO).unwrap();
     assert_eq!(found.len(), 2);
@@ -100,7 +100,7 @@ fn a_poison_message_goes_aside_with_its_bytes_and_comes_back_when_it_is_valid() 
 
     // With the right decoder one of them is valid. It goes back to the log, and is applied from there.
     let redrive_with = |config: &StreamConfig| {
-        let mut letters = dead_letter_source(config, &store, &clock()).unwrap().unwrap();
+        let mut letters = dead_letter_source(config, &store, &clock()).unwrap();
         let (mut back, mut again) =
             (event_sink(config, &clock()).unwrap(), dead_letter_sink(config, &clock()).unwrap());
         let done =
@@ -243,7 +243,7 @@ fn events_from_the_future_are_put_aside_and_those_from_the_past_take_their_place
     let stats = consume(&config, &store).unwrap();
     assert_eq!((stats.applied, stats.invalid, stats.dead_letters), (3, 2, 2));
     assert_eq!(items(&store), ["1970", "now", "tomorrow"]);
-    let mut letters = dead_letter_source(&config, &store, &clock()).unwrap().unwrap();
+    let mut letters = dead_letter_source(&config, &store, &clock()).unwrap();
     let mut found = Vec::new();
     letters.poll(&mut found, 10, std::time::Duration::ZERO).unwrap();
     let reason = found[0].headers.iter().find(|(name, _)| name == "reason").unwrap().1.clone();

@@ -4,7 +4,7 @@ use super::world::{clock, consume, interaction, log_config, messages, open, pois
 use feature_store::MAX_AHEAD_MS;
 use pipeline::stream::{
     Message, Outgoing, Place, Redriven, Sink, StreamConfig, StreamError, dead_letter_sink, dead_letter_source, decoder,
-    event_sink, redrive,
+    event_sink, has_dead_letters, open_source, redrive,
 };
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl Sink for Failing {
 fn letters(config: &StreamConfig, most: usize) -> Vec<Message> {
     let dir = tempfile::tempdir().unwrap();
     let store = feature_store::UserStateStore::open(&dir.path().join("look"), 1).unwrap();
-    let mut source = dead_letter_source(config, &store, &clock()).unwrap().unwrap();
+    let mut source = dead_letter_source(config, &store, &clock()).unwrap();
     let mut found = Vec::new();
     source.poll(&mut found, most, Duration::ZERO).unwrap();
     found
@@ -43,9 +43,38 @@ fn header(letter: &Message, name: &str) -> Option<String> {
 fn where_nothing_was_put_aside_there_are_no_letters_and_none_are_begun() {
     let dir = tempfile::tempdir().unwrap();
     let config = log_config(dir.path());
-    assert!(dead_letter_source(&config, &open(&config), &clock()).unwrap().is_none());
-    let log = config.log.unwrap();
+    let log = config.log.clone().unwrap();
+    let error = has_dead_letters(&config).unwrap_err().to_string();
+    assert!(error.contains("events: holds no event log"), "of a folder that may be mistyped: {error}");
     assert!(!log.dlq().exists() && !log.dir.exists());
+    event_sink(&config, &clock()).unwrap().put(&messages(&[interaction("u", "a", 1)])).unwrap();
+    assert!(!has_dead_letters(&config).unwrap() && !log.dlq().exists());
+    dead_letter_sink(&config, &clock()).unwrap().put(&[poison(b"x")]).unwrap();
+    assert!(has_dead_letters(&config).unwrap());
+}
+
+/// A log whose id is gone was begun: it is neither empty nor about to be begun.
+#[test]
+fn segments_without_an_id_are_refused_by_all_who_read_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = log_config(dir.path());
+    let (log, store) = (config.log.clone().unwrap(), open(&config));
+    event_sink(&config, &clock()).unwrap().put(&messages(&[interaction("u", "a", 1)])).unwrap();
+    std::fs::remove_file(log.dir.join("id")).unwrap();
+    let refused = [
+        event_sink(&config, &clock()).map(drop),
+        open_source(&config, &store, &clock()).map(drop),
+        has_dead_letters(&config).map(drop),
+    ];
+    let said = refused.map(|outcome| outcome.unwrap_err().to_string());
+    assert!(said[0].contains("events: holds segments of a log and no file `id`"), "{}", said[0]);
+    assert!(said.iter().all(|other| *other == said[0]), "{said:?}");
+    dead_letter_sink(&config, &clock()).unwrap().put(&[poison(b"x")]).unwrap();
+    std::fs::remove_file(log.dlq().join("id")).unwrap();
+    for outcome in [has_dead_letters(&config).map(drop), dead_letter_source(&config, &store, &clock()).map(drop)] {
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains("events.dlq: holds segments of a log"), "{error}");
+    }
 }
 
 #[test]
@@ -57,7 +86,7 @@ fn a_redrive_that_was_asked_to_stop_leaves_the_rest_for_the_next() {
     let store = open(&config);
     let mut sent = Vec::new();
     for expect in [1000, 1500] {
-        let mut letters = dead_letter_source(&config, &store, &clock()).unwrap().unwrap();
+        let mut letters = dead_letter_source(&config, &store, &clock()).unwrap();
         let mut again = dead_letter_sink(&config, &clock()).unwrap();
         let mut back = Failing { good: 9, took: Vec::new() };
         // The first is asked after one part, the second never.
@@ -80,7 +109,7 @@ fn a_redrive_that_failed_goes_on_where_it_was() {
     let store = open(&config);
     let mut sent = Vec::new();
     let mut drive = |good: usize| {
-        let mut letters = dead_letter_source(&config, &store, &clock()).unwrap().unwrap();
+        let mut letters = dead_letter_source(&config, &store, &clock()).unwrap();
         let mut back = Failing { good, took: Vec::new() };
         let mut again = dead_letter_sink(&config, &clock()).unwrap();
         let done = redrive(&mut *letters, &mut back, &mut *again, &*decoder(config.format), &store, &|| false);
@@ -103,7 +132,7 @@ fn a_redrive_does_not_read_what_it_has_just_put_aside() {
     dead_letter_sink(&config, &clock()).unwrap().put(&bad).unwrap();
     let store = open(&config);
     for _ in 0..2 {
-        let mut letters = dead_letter_source(&config, &store, &clock()).unwrap().unwrap();
+        let mut letters = dead_letter_source(&config, &store, &clock()).unwrap();
         let (mut back, mut again) =
             (event_sink(&config, &clock()).unwrap(), dead_letter_sink(&config, &clock()).unwrap());
         let done =
@@ -121,7 +150,7 @@ fn a_redrive_judges_as_the_consumer_does() {
     let events = [interaction("u", "far", now_ms + MAX_AHEAD_MS + 1), interaction("u", "near", now_ms)];
     dead_letter_sink(&config, &clock()).unwrap().put(&messages(&events)).unwrap();
     let store = open(&config);
-    let mut source = dead_letter_source(&config, &store, &clock()).unwrap().unwrap();
+    let mut source = dead_letter_source(&config, &store, &clock()).unwrap();
     let (mut back, mut again) = (Failing { good: 9, took: Vec::new() }, dead_letter_sink(&config, &clock()).unwrap());
     let done = redrive(&mut *source, &mut back, &mut *again, &*decoder(config.format), &store, &|| false).unwrap();
     assert_eq!(done, Redriven { sent: 1, refused: 1 });
@@ -156,7 +185,7 @@ fn a_letter_with_a_part_missing_is_refused_though_it_decodes() {
     letter.headers.push(("payload_cut".into(), b"the first 9 of 99 bytes are here".to_vec()));
     dead_letter_sink(&config, &clock()).unwrap().put(&[letter]).unwrap();
     let store = open(&config);
-    let mut source = dead_letter_source(&config, &store, &clock()).unwrap().unwrap();
+    let mut source = dead_letter_source(&config, &store, &clock()).unwrap();
     let (mut back, mut again) = (Failing { good: 9, took: Vec::new() }, dead_letter_sink(&config, &clock()).unwrap());
     let done = redrive(&mut *source, &mut back, &mut *again, &*decoder(config.format), &store, &|| false).unwrap();
     assert_eq!((done, back.took.len()), (Redriven { sent: 0, refused: 1 }, 0));

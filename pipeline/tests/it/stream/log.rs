@@ -113,35 +113,63 @@ fn damage_before_the_end_is_refused_by_writer_and_reader() {
     }
 }
 
-/// Segments whose id is gone, or is another log's, are nobody's write cut short: not a byte of them is dropped.
+/// Segments whose id is gone, or is another log's, are nobody's write cut short: not a byte of them is dropped. In the
+/// last segment of the second log is one frame, which only an earlier segment tells from such a write.
 #[test]
 fn segments_without_their_id_are_refused_and_stay() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut held = writer(dir.path()).unwrap();
-    for message in messages(&events(3, 3)) {
-        held.put(&[message]).unwrap();
+    for segment_bytes in [4096, 1] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut held = LogWriter::open(dir.path(), LogLimits { segment_bytes, ..LIMITS }, clock()).unwrap();
+        for message in messages(&events(3, 3)) {
+            held.put(&[message]).unwrap();
+        }
+        drop(held);
+        let (id, segment) = (dir.path().join("id"), segments(dir.path()).pop().unwrap());
+        let (kept, bytes) = (std::fs::read(&id).unwrap(), std::fs::read(&segment).unwrap());
+        let refused = |part: &str| {
+            let error = writer(dir.path()).unwrap_err().to_string();
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+            assert_eq!(std::fs::read(&segment).unwrap(), bytes);
+            error
+        };
+        std::fs::remove_file(&id).unwrap();
+        let error = refused("no file `id`");
+        assert_eq!(read(dir.path(), 0).unwrap_err().to_string(), error);
+        std::fs::write(&id, "0123456789abcdef0123456789abcdef").unwrap();
+        assert!(refused("is damaged at byte 0").contains("the log's `id`"));
+        std::fs::write(&id, kept).unwrap();
+        assert_eq!(writer(dir.path()).unwrap().next_offset(), 3);
     }
+}
+
+/// A crash in the first write to a segment: those before it are this log's, so nothing is damaged.
+#[test]
+fn a_first_write_to_a_segment_that_was_cut_short_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let sent = messages(&events(2, 2));
+    let mut held = LogWriter::open(dir.path(), LogLimits { segment_bytes: 1, ..LIMITS }, clock()).unwrap();
+    held.put(&sent[..1]).unwrap();
+    held.put(&sent[1..]).unwrap();
     drop(held);
-    let (id, segment) = (dir.path().join("id"), segments(dir.path()).remove(0));
-    let (kept, bytes) = (std::fs::read(&id).unwrap(), std::fs::read(&segment).unwrap());
-    let refused = |part: &str| {
-        let error = writer(dir.path()).unwrap_err().to_string();
-        assert!(error.contains(part), "{error:?} lacks {part:?}");
-        assert_eq!(std::fs::read(&segment).unwrap(), bytes);
-    };
-    std::fs::remove_file(&id).unwrap();
-    refused("no file `id`");
-    std::fs::write(&id, "0123456789abcdef0123456789abcdef").unwrap();
-    refused("is damaged at byte 0");
-    std::fs::write(&id, kept).unwrap();
-    assert_eq!(writer(dir.path()).unwrap().next_offset(), 3);
+    let last = segments(dir.path()).pop().unwrap();
+    let bytes = std::fs::read(&last).unwrap();
+    // The second time a segment lies between them to which no write succeeded.
+    for (next, empty) in [(1, None), (2, Some(&last))] {
+        if let Some(empty) = empty {
+            std::fs::write(empty, "").unwrap();
+        }
+        std::fs::write(dir.path().join(format!("{next:020}.log")), &bytes[..bytes.len() - 1]).unwrap();
+        let writer = writer(dir.path()).unwrap();
+        assert_eq!((writer.next_offset(), writer.dropped().is_some()), (next, true));
+    }
 }
 
 #[test]
 fn a_folder_that_is_no_log_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("id"), "somebody's file").unwrap();
-    assert!(writer(dir.path()).unwrap_err().to_string().contains("no id of a log"));
+    let error = writer(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("no id of a log; restore the file, or name another folder"), "{error}");
     let file = dir.path().join("file");
     std::fs::write(&file, "x").unwrap();
     assert!(writer(&file).is_err());

@@ -27,7 +27,7 @@ fn exits_are_reported_and_cuts_evaluated() {
     let (cut, trained) = (report(&output), report(&bundle));
     assert_eq!(cut["block_dims"], serde_json::json!([8, 0]));
     assert_eq!(cut["dims"][0], trained["exits"][0]["dims"][0], "the cut after block 1 is the exit");
-    refuse(evaluate.into_iter().chain(["--block-dims", "8"]), &["--block-dims [8]", "2 blocks"]);
+    refuse(evaluate.into_iter().chain(["--block-dims", "8"]), &["block dims [8]", "2 blocks"]);
     refuse(evaluate.into_iter().chain(["--block-dims", "8,5"]), &["dim 5 was not trained", "[4, 8]"]);
     let deep = data.train_config_with("deep.toml", &[], exit);
     let none = data.path("none");

@@ -67,7 +67,10 @@ fn many_events_cross_the_batch_limit_and_histories_stay_bounded() {
     assert_eq!(history(&store, "u0"), newest);
     // The store keeps what it was made with: a smaller number is refused, none is the store's own.
     let args = ["ingest", "--events", text(&events), "--store", text(&store)];
-    refuse(args.into_iter().chain(["--max-history", "3"]), &["--max-history 3: ", " 5 ", text(&store), "new store"]);
+    refuse(
+        args.into_iter().chain(["--max-history", "3"]),
+        &["max_history: 3 is less", " 5 ", text(&store), "new store"],
+    );
     assert_eq!(history(&store, "u0"), newest);
     fs::write(&events, r#"{"user_id":"u0","item_id":"last","timestamp_ms":20000}"#).unwrap();
     succeed(args);

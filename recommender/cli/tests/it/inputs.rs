@@ -158,11 +158,21 @@ fn an_output_inside_an_input_is_refused_before_the_work_begins() {
     let train = ["train", "--config", text(&config), "--snapshot", text(&snapshot)];
     check(&train, &snapshot.join("bundle"), &["lies in the Snapshot"]);
     let config = data.path("cached.toml");
-    let build = fs::read_to_string(data.build_config()).unwrap();
-    fs::write(&config, format!("cache_dir = \"cache\"\n{build}")).unwrap();
+    let body = fs::read_to_string(data.build_config()).unwrap();
+    let given = "file = \"text.npy\"\nkeys = \"items.csv\"";
+    assert!(body.contains(given), "{body}");
+    let images = "image_encoder = { dir = \"encoder\", runtime = \"tract\", images = \".\", extension = \"jpg\" }";
+    let body = body.replace(given, images);
+    let cached = |cache_dir: &str| fs::write(&config, format!("cache_dir = \"{cache_dir}\"\n{body}")).unwrap();
     let build = ["build", "--config", text(&config)];
+    cached("cache");
     check(&build, &bundle.join("snapshot"), &["lies in the Bundle"]);
     check(&build, &data.path("cache/snapshot"), &["lies in", "cache_dir"]);
+    // Beside images, which are only read, it comes as far as the encoder, which is not there.
+    let beside = data.path("beside");
+    refuse(build.into_iter().chain(["--output", text(&beside)]), &["holds no encoder"]);
+    cached("out/cache");
+    check(&build, &data.path("out"), &["holds", "out/cache", "cache_dir"]);
     // What is spoilt by nothing is replaced as before.
     data.build_into(&snapshot);
     data.trained(&snapshot, "bundle");

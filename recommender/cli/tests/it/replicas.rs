@@ -30,6 +30,12 @@ impl Replica {
         send(&self.base, path, body)
     }
 
+    fn ready(&self) -> (u16, Value) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let answer = agent.get(format!("{}/readyz?verbose", self.base)).call().unwrap();
+        (answer.status().as_u16(), answer.into_body().read_json().unwrap())
+    }
+
     fn recommend(&self, user: &str) -> Value {
         let (status, answer) = self.send("/v1/recommend", &json!({"user_id": user, "k": 5, "dim": 8}));
         assert_eq!(status, 200, "{answer}");
@@ -162,6 +168,30 @@ fn a_server_killed_under_load_loses_no_acknowledged_event() {
         acknowledged.len(),
         "0 acknowledged lost, 0 applied twice",
     );
+}
+
+/// Without its server a service says which part fails, and with it again that none does.
+#[test]
+fn a_service_without_its_server_is_not_ready_and_says_why() {
+    let Some(mut server) = RedisServer::start(&[]) else { return };
+    let replica = Replica::start(&shared(&server));
+    let until = |what: &str, is: &dyn Fn(u16, &Value) -> bool| {
+        let begun = Instant::now();
+        loop {
+            let (status, answer) = replica.ready();
+            if is(status, &answer) {
+                return;
+            }
+            assert!(begun.elapsed() < LIMIT, "not {what}: {status} {answer}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let parts = |answer: &Value| ["user_state", "item_changes"].map(|part| answer["checks"][part]["status"].clone());
+    until("ready", &|status, answer| status == 200 && parts(answer) == ["ok", "ok"]);
+    server.kill();
+    until("unready", &|status, answer| status == 503 && parts(answer) == ["failing", "degraded"]);
+    server.restart();
+    until("ready again", &|status, answer| status == 200 && parts(answer) == ["ok", "ok"]);
 }
 
 /// A certificate that the system does not know is refused, and taken where `SSL_CERT_FILE` names it.

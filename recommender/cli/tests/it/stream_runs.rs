@@ -27,17 +27,22 @@ fn a_dry_run_names_what_is_wrong_and_writes_nothing() {
     assert!(said.contains("0 dead letters sent back, 1 refused again"), "{said}");
 }
 
-/// There is nothing to do, which is no failure; and nothing is begun by it.
+/// There is nothing to do, which is no failure unless the log itself is not there: its name may be mistyped. Nothing is
+/// begun by it.
 #[test]
 fn a_redrive_without_dead_letters_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let path = config(dir.path(), LOG);
-    let redrive = || succeed(["ingest", "--config", text(&path), "--redrive"]);
+    let (args, stream) = (["ingest", "--config", text(&path), "--redrive"], parsed(&path));
+    let redrive = || succeed(args);
+    let absent = |names: &[&str]| assert!(names.iter().all(|name| !dir.path().join(name).exists()), "{names:?}");
+    refuse(args, &["events: holds no event log"]);
+    absent(&["events", "events.dlq", "state"]);
+    produce(&stream, &events(0, 1));
     let said = redrive();
     assert!(said.contains("there are no dead letters") && said.contains("events.dlq is not there"), "{said}");
-    assert!(!dir.path().join("events").exists() && !dir.path().join("events.dlq").exists());
+    absent(&["events.dlq", "state"]);
     // One that is valid by now goes back, and then none is left.
-    let stream = parsed(&path);
     let clock: Arc<dyn Fn() -> i64 + Send + Sync> = Arc::new(|| 1_700_000_000_000);
     let letters: Vec<_> = events(0, 1).iter().map(pipeline::stream::outgoing).collect();
     pipeline::stream::dead_letter_sink(&stream, &clock).unwrap().put(&letters).unwrap();
@@ -45,6 +50,19 @@ fn a_redrive_without_dead_letters_says_so() {
     assert!(said.contains("1 dead letters sent back"), "{said}");
     let said = redrive();
     assert!(said.contains("there are no dead letters in log") && said.contains("looked at before"), "{said}");
+}
+
+/// A log that lost its id is not taken for one that was never begun, by any run.
+#[test]
+fn a_log_without_its_id_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), LOG);
+    produce(&parsed(&path), &events(0, 1));
+    std::fs::remove_file(dir.path().join("events/id")).unwrap();
+    for flag in [None, Some("--until-end"), Some("--validate"), Some("--redrive")] {
+        let args = ["ingest", "--config", text(&path)];
+        refuse(args.into_iter().chain(flag), &["events: holds segments of a log and no file `id`", "restore the file"]);
+    }
 }
 
 /// A broker that is not there: a run that has an end says so in time and how to go on, one that has none
@@ -94,9 +112,11 @@ fn a_topic_that_does_not_exist_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = config(dir.path(), &kafka(&brokers));
     let topic = parsed(&path).kafka.unwrap().topic;
-    for flag in ["--validate", "--until-end"] {
+    for flag in ["--redrive", "--validate", "--until-end"] {
+        assert!(!dir.path().join("state").exists(), "before {flag}");
         refuse(["ingest", "--config", text(&path), flag], &[&topic, &brokers, "does not exist", "kafka.topic"]);
     }
+    produce(&parsed(&path), &events(0, 1));
     let said = succeed(["ingest", "--config", text(&path), "--redrive"]);
     assert!(said.contains("there are no dead letters") && said.contains(&topic), "{said}");
 }

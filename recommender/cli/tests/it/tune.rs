@@ -57,10 +57,6 @@ fn a_number_out_of_its_range_is_told_with_flag_value_and_range() {
     let tune = ["tune", "--bundle", "nowhere", "--recall", "0.9"];
     check(&tune, "--k", "0", "from 1 to 1000");
     check(&tune, "--queries", "3", "from 20 to 100000");
-    check(&tune, "--dim", "0", "a dim that was trained");
-    check(&tune, "--seed", "x", "from 0 to 18446744073709551615");
-    let evaluate = ["evaluate", "--bundle", "nowhere", "--snapshot", "nowhere", "--output", "nowhere"];
-    check(&evaluate, "--block-dims", "x", "a dim that was trained, such as 64, or 0");
     check(&["ingest", "--events", "nowhere", "--store", "nowhere"], "--max-history", "0", "from 1 to 10000");
     check(&["export-interactions", "--store", "nowhere", "--output", "x"], "--max-history", "10001", "from 1 to 10000");
     check(&["demo"], "--port", "70000", "0..=65535");

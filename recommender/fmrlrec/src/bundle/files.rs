@@ -7,6 +7,9 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// Most columns of all features together, which a Bundle may state.
+const MAX_FEATURE_DIM: usize = 1 << 20;
+
 pub(super) fn read_manifest(path: &Path) -> Result<BundleManifest, BundleError> {
     let value: serde_json::Value = read_json(path)?;
     let version = value["schema_version"].as_u64().and_then(|version| u32::try_from(version).ok());
@@ -39,7 +42,18 @@ pub(super) fn read_config(path: &Path) -> Result<BundleConfig, BundleError> {
     if let Some(model) = value.pointer_mut("/train/model").and_then(|model| model.as_object_mut()) {
         model.entry("vector_norm").or_insert(false.into());
     }
-    serde_json::from_value(value).map_err(|e| BundleError::file(path, format!("is not what this program writes: {e}")))
+    let config: BundleConfig = serde_json::from_value(value)
+        .map_err(|e| BundleError::file(path, format!("is not what this program writes: {e}")))?;
+    config.train.model.validate().map_err(|error| BundleError::file(path, error))?;
+    let widths: usize = config.feature_widths.iter().sum();
+    if config.feature_dim > MAX_FEATURE_DIM || !config.feature_widths.is_empty() && widths != config.feature_dim {
+        let found = (config.feature_dim, &config.feature_widths);
+        return Err(BundleError::file(
+            path,
+            format!("feature_dim, feature_widths = {found:?} do not fit: train again"),
+        ));
+    }
+    Ok(config)
 }
 
 /// The attributes, if the manifest lists some; a version 1 has none.
@@ -104,6 +118,6 @@ pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Bund
 }
 
 pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, BundleError> {
-    let text = std::fs::read_to_string(path).map_err(|e| BundleError::file(path, e))?;
-    serde_json::from_str(&text).map_err(|e| BundleError::file(path, format!("is not what this program writes: {e}")))
+    let text = std::fs::read(path).map_err(|source| StoreError::Io { path: path.to_path_buf(), source })?;
+    serde_json::from_slice(&text).map_err(|e| BundleError::file(path, format!("is not what this program writes: {e}")))
 }

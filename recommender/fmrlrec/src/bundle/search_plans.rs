@@ -19,24 +19,43 @@ impl Bundle {
         self.search_plans.as_deref()
     }
 
-    /// Writes plans into the Bundle at `dir`, in place of those that it has.
+    /// Writes plans for this Bundle into its folder, `dir`, in place of those that it has.
     ///
     /// # Errors
-    /// No Bundle is there, or the system refuses.
-    pub fn write_search_plans(dir: &Path, text: &str) -> Result<(), BundleError> {
-        let mut manifest = read_manifest(&dir.join(MANIFEST))?;
+    /// This Bundle is not there, or not any more; or the system refuses.
+    pub fn write_search_plans(&self, dir: &Path, text: &str) -> Result<(), BundleError> {
+        let path = dir.join(MANIFEST);
+        let mut manifest = read_manifest(&path)?;
+        if manifest.id != self.id {
+            let found = &manifest.id;
+            return Err(BundleError::file(
+                &path,
+                format!("is Bundle {found} by now, and the plans are for {}", self.id),
+            ));
+        }
+        remove_unlisted(dir, &manifest);
         let sha256 = sha256_bytes(text.as_bytes());
         let name = format!("{PREFIX}{}.json", &sha256[..16]);
         write_whole(&dir.join(&name), text.as_bytes())?;
         let old: Vec<String> = names(&manifest).filter(|old| **old != name).cloned().collect();
         old.iter().for_each(|old| drop(manifest.files.remove(old)));
         manifest.files.insert(name, FileEntry { bytes: text.len() as u64, sha256 });
-        let path = dir.join(MANIFEST);
         let text = serde_json::to_string_pretty(&manifest).map_err(|error| BundleError::file(&path, error))?;
         write_whole(&path, (text + "\n").as_bytes())?;
-        // They are not listed any more; a failure to remove them harms nobody.
-        old.iter().for_each(|old| drop(std::fs::remove_file(dir.join(old))));
+        remove_unlisted(dir, &manifest);
         Ok(())
+    }
+}
+
+/// Removes plans that the manifest does not list: those that were replaced, and what a crash left. A Bundle with a file
+/// that is not listed is never replaced by a new one.
+fn remove_unlisted(dir: &Path, manifest: &BundleManifest) {
+    let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    for name in names.filter_map(|name| name.into_string().ok()) {
+        if name.starts_with(PREFIX) && !manifest.files.contains_key(&name) {
+            // Best effort: the next call tries again.
+            let _ = std::fs::remove_file(dir.join(name));
+        }
     }
 }
 

@@ -89,7 +89,15 @@ pub struct HiddenState<B: Backend>(pub Vec<Complex<B>>);
 impl<B: NestedBackend> FmrlRec<B> {
     /// Fresh weights for `items` items (PAD not counted) with features of width `feature_dim`.
     pub fn new(config: &ModelConfig, feature_dim: usize, items: usize, seed: u64, device: &B::Device) -> FmrlRec<B> {
-        let mut init = Init::new(seed, device);
+        FmrlRec::made(config, feature_dim, items, Init::new(seed, device))
+    }
+
+    /// As [`FmrlRec::new`] with every weight 0: a model whose parameters are loaded.
+    pub fn blank(config: &ModelConfig, feature_dim: usize, items: usize, device: &B::Device) -> FmrlRec<B> {
+        FmrlRec::made(config, feature_dim, items, Init::blank(device))
+    }
+
+    fn made(config: &ModelConfig, feature_dim: usize, items: usize, mut init: Init<'_, B>) -> FmrlRec<B> {
         let dims = &config.nesting_dims;
         let largest = config.largest_dim();
         let projector = (feature_dim > 0)

@@ -1,14 +1,13 @@
 //! How the own operations enter burn's autodiff graph. A custom operation has one output, so real
 //! and imaginary parts travel in one tensor.
 
-use super::{Factored, LossAndGrads, Mask, NestedBackend, Objective, host_values};
+use super::{Factored, LossAndGrads, Mask, NestedBackend, Objective};
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Tensor, TensorPrimitive};
 
 #[derive(Debug)]
 struct Scan;
@@ -53,18 +52,15 @@ impl<B: NestedBackend> Backward<B, 2> for Norm {
 #[derive(Debug)]
 struct Loss;
 
-impl<B: Backend, const N: usize> Backward<B, N> for Loss {
+impl<B: NestedBackend, const N: usize> Backward<B, N> for Loss {
     /// The gradients, formed together with the loss.
     type State = [FloatTensor<B>; N];
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let factor: Tensor<B, 2> = Tensor::from_primitive(TensorPrimitive::Float(grads.consume::<B>(&ops.node)));
-        let factor: Vec<f32> = host_values(factor);
+        let factor = grads.consume::<B>(&ops.node);
         for (node, grad) in ops.parents.into_iter().zip(ops.state) {
             if let Some(node) = node {
-                // The loss is most often the root, and its own gradient is 1.
-                let grad = if factor[0] == 1.0 { grad } else { B::float_mul_scalar(grad, factor[0].into()) };
-                grads.register::<B>(node.id, grad);
+                grads.register::<B>(node.id, B::scaled(grad, factor.clone()));
             }
         }
     }

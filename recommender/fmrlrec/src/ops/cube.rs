@@ -130,11 +130,11 @@ impl<R: CubeRuntime, F: FloatElement, I: IntElement, BT: BoolElement> UpdateBack
 }
 
 fn constants<R: Runtime>(update: &Update) -> ConstantsLaunch<R> {
-    let Update { clip, beta_1, beta_2, epsilon, keep, rate, root } = *update;
+    let Update { clip, beta_1, beta_2, epsilon, decay, rate, root } = *update;
     let rests = (1.0 - beta_1, 1.0 - beta_2);
-    let values = [clip, beta_1, rests.0, beta_2, rests.1, epsilon, keep, rate, root];
-    let [clip, beta_1, rest_1, beta_2, rest_2, epsilon, keep, rate, root] = values.map(|value| value as f32);
-    ConstantsLaunch::new(clip, beta_1, rest_1, beta_2, rest_2, epsilon, keep, rate, root)
+    let values = [clip, beta_1, rests.0, beta_2, rests.1, epsilon, decay, rate, root];
+    let [clip, beta_1, rest_1, beta_2, rest_2, epsilon, decay, rate, root] = values.map(|value| value as f32);
+    ConstantsLaunch::new(clip, beta_1, rest_1, beta_2, rest_2, epsilon, decay, rate, root)
 }
 
 /// ChaCha's input for the block of the mask's first word: its constants, the key, the block's number, the stream.

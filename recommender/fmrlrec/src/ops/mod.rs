@@ -1,5 +1,5 @@
 //! The operations that are worth own code: the scan, the nested layer norm and the nested cross entropy, each
-//! with its backward. Tensor operations would take 10 times as long for the scan, pass over the item table some
+//! with its backward; dropout masks, and AdamW's update. Tensor operations would take 10 times as long for the scan, pass over the item table some
 //! thirty times for its norm, and materialise dims x positions x items for the loss.
 //!
 //! On CPU they compute on host slices, where the tensors live, in f32 or f64. Any other backend gets
@@ -33,7 +33,7 @@ pub use scan::{lru_scan, lru_scan_backward};
 pub use update::{Update, UpdateBackend};
 
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::FloatTensor;
+use burn::tensor::ops::{FloatTensor, FloatTensorOps};
 use burn::tensor::{DType, Shape, Tensor, TensorData};
 use burn_flex::{Flex, FlexTensor};
 
@@ -75,6 +75,12 @@ pub trait NestedBackend: Backend {
         grad: FloatTensor<Self>,
     ) -> [FloatTensor<Self>; 2] {
         portable::nested_norm_backward::<Self>(x, params, widths, grad)
+    }
+
+    /// `tensor` `[n, d]` times `factor` `[1, 1]`. Where reading the factor costs nothing, nothing is done for a factor of
+    /// 1: a GPU must not wait for it.
+    fn scaled(tensor: FloatTensor<Self>, factor: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_mul(tensor, factor)
     }
 
     /// A dropout mask of `shape`, the same on every backend: 0 or `scale`.
@@ -125,6 +131,14 @@ pub struct LossAndGrads<B: Backend> {
 }
 
 impl NestedBackend for Flex {
+    fn scaled(tensor: FlexTensor, factor: FlexTensor) -> FlexTensor {
+        let one = match factor.dtype() {
+            DType::F64 => factor.to_contiguous().storage::<f64>()[0] == 1.0,
+            _ => factor.to_contiguous().storage::<f32>()[0] == 1.0,
+        };
+        if one { tensor } else { Flex::float_mul(tensor, factor) }
+    }
+
     fn lru_scan(u: FlexTensor, lambda: FlexTensor, keep: &[f32]) -> FlexTensor {
         match u.dtype() {
             DType::F64 => flex_scan::<f64>(u, lambda, keep),

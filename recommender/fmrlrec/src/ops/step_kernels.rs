@@ -85,7 +85,7 @@ pub(super) struct Constants {
     beta_2: f32,
     rest_2: f32,
     epsilon: f32,
-    keep: f32,
+    decay: f32,
     rate: f32,
     root: f32,
 }
@@ -110,7 +110,8 @@ pub(super) fn adamw<F: Float>(
     let m = F::cast_from(constants.beta_1) * moments[at] + F::cast_from(constants.rest_1) * g;
     let v = F::cast_from(constants.beta_2) * moments[n + at] + F::cast_from(constants.rest_2) * g * g;
     let denominator = v.sqrt() / F::cast_from(constants.root) + F::cast_from(constants.epsilon);
-    updated[at] = values[at] * F::cast_from(constants.keep) - F::cast_from(constants.rate) * m / denominator;
+    let value = values[at];
+    updated[at] = value - F::cast_from(constants.decay) * value - F::cast_from(constants.rate) * m / denominator;
     updated_moments[at] = m;
     updated_moments[n + at] = v;
 }

@@ -22,8 +22,8 @@ pub struct Update {
     pub beta_2: f64,
     /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// What decoupled weight decay leaves of a value.
-    pub keep: f64,
+    /// Share of a value that decoupled weight decay takes.
+    pub decay: f64,
     /// Learning rate over the first moment's bias correction.
     pub rate: f64,
     /// Root of the second moment's bias correction.
@@ -78,7 +78,7 @@ fn flex_adamw<T: Real>(values: FlexTensor, grad: FlexTensor, moments: FlexTensor
 
 /// In place and in f64; chunks go to all threads.
 fn adamw<T: Real>(values: &mut [T], grad: &[T], moments: &mut [T], update: &Update) {
-    let Update { clip, beta_1, beta_2, epsilon, keep, rate, root } = *update;
+    let Update { clip, beta_1, beta_2, epsilon, decay, rate, root } = *update;
     let (first, second) = moments.split_at_mut(values.len());
     let chunks = values.par_chunks_mut(CHUNK).zip(grad.par_chunks(CHUNK));
     let moments = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
@@ -92,7 +92,7 @@ fn adamw<T: Real>(values: &mut [T], grad: &[T], moments: &mut [T], update: &Upda
                     *m = T::from_f64(beta_1 * m.into_f64() + (1.0 - beta_1) * g);
                     *v = T::from_f64(beta_2 * v.into_f64() + (1.0 - beta_2) * g * g);
                     let denominator = v.into_f64().sqrt() / root + epsilon;
-                    *value = T::from_f64(value.into_f64() * keep - rate * m.into_f64() / denominator);
+                    *value = T::from_f64(value.into_f64() * (1.0 - decay) - rate * m.into_f64() / denominator);
                 }
             },
         );

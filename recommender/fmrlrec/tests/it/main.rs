@@ -8,5 +8,6 @@ mod laws;
 mod loss;
 mod metrics;
 mod new_items;
+mod refusals;
 mod training;
 mod user_state;

@@ -135,16 +135,7 @@ fn an_old_bundle_opens_and_says_that_it_cannot_take_features_apart() {
     let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&config_path).unwrap()).unwrap();
     config.as_object_mut().unwrap().remove("feature_widths").unwrap();
     config["train"]["model"].as_object_mut().unwrap().remove("vector_norm").unwrap();
-    let text = serde_json::to_string_pretty(&config).unwrap();
-    std::fs::write(&config_path, &text).unwrap();
-    let manifest_path = path.join("bundle.json");
-    let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&manifest_path).unwrap()).unwrap();
-    manifest["files"]["config.json"] =
-        serde_json::json!({"bytes": text.len(), "sha256": feature_store::sha256_bytes(text.as_bytes())});
-    let sums = manifest["files"].as_object().unwrap().values().map(|entry| entry["sha256"].as_str().unwrap());
-    let id = feature_store::sha256_bytes(sums.collect::<String>().as_bytes())[..16].to_owned();
-    manifest["id"] = id.into();
-    std::fs::write(&manifest_path, manifest.to_string()).unwrap();
+    crate::refusals::reseal(&path, &config.to_string());
     let bundle = Bundle::open(&path).unwrap();
     let message = bundle.item_vector(&features(1)).unwrap_err().to_string();
     assert!(message.contains("does not say how wide each is; train it again"), "{message}");

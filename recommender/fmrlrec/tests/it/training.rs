@@ -4,9 +4,8 @@ use feature_store::{
     EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, write_snapshot,
 };
 use fmrlrec::{
-    Bundle, CompatibilityConfig, Device, Divergence, EarlyStopping, EpochLine, ExitConfig, ModelConfig,
-    ObjectiveConfig, OptimizerConfig, Part, ProjectorStart, Split, TrainConfig, TrainError, TrainObserver, evaluate,
-    train,
+    Bundle, Device, Divergence, EarlyStopping, EpochLine, ExitConfig, ModelConfig, ObjectiveConfig, OptimizerConfig,
+    Part, ProjectorStart, Split, TrainConfig, TrainError, TrainObserver, evaluate, train,
 };
 use std::path::Path;
 
@@ -78,7 +77,7 @@ pub(crate) fn config() -> TrainConfig {
     }
 }
 
-fn bytes(bundle: &Path, file: &str) -> Vec<u8> {
+pub(crate) fn bytes(bundle: &Path, file: &str) -> Vec<u8> {
     std::fs::read(bundle.join(file)).unwrap()
 }
 
@@ -209,6 +208,32 @@ fn same_seed_same_bytes_and_resuming_gives_them_too() {
     }
 }
 
+/// Wide slices without table columns and with them, an exit, learned vectors: what is added up in parallel.
+#[test]
+fn the_number_of_threads_changes_no_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = snapshot(&dir.path().join("snapshot"), |_| ());
+    let check = |name: &str, change: &dyn Fn(&mut TrainConfig)| {
+        let mut config = config();
+        config.epochs = 1;
+        config.model.blocks = 2;
+        config.objective.exits = vec![ExitConfig { depth: 1, dim: 8, weight: 0.5 }];
+        change(&mut config);
+        let trained = |threads: usize| {
+            let output = dir.path().join(format!("{name}-{threads}"));
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| train(&snapshot, &config, &output, false, Device::Cpu, &mut ())).unwrap();
+            bytes(&output, "weights.safetensors")
+        };
+        assert!(trained(1) == trained(3), "{name}");
+    };
+    check("factored", &|config| {
+        config.model.nesting_dims = vec![4, 8, 48];
+        config.batch_positions = 8;
+    });
+    check("columns", &|config| config.model.item_embedding = true);
+}
+
 /// Features whose products overflow: the loss of the first step is no finite number.
 #[test]
 fn a_run_that_diverges_ends_and_leaves_its_last_checkpoint() {
@@ -264,106 +289,6 @@ fn with_item_embeddings_there_may_be_more_dims_than_feature_columns() {
     config.model.nesting_dims = vec![4, 8, 49];
     config.model.item_embedding = true;
     train(&snapshot, &config, &dir.path().join("bundle"), false, Device::Cpu, &mut ()).unwrap();
-}
-
-#[test]
-fn a_damaged_bundle_is_refused_by_name() {
-    let dir = tempfile::tempdir().unwrap();
-    let snapshot = snapshot(&dir.path().join("snapshot"), |_| ());
-    let mut config = config();
-    config.epochs = 1;
-    let output = dir.path().join("bundle");
-    train(&snapshot, &config, &output, false, Device::Cpu, &mut ()).unwrap();
-    let check = |file: &str, damage: &dyn Fn(Vec<u8>) -> Vec<u8>, expect: &str| {
-        let whole = bytes(&output, file);
-        std::fs::write(output.join(file), damage(whole.clone())).unwrap();
-        let message = Bundle::open(&output).unwrap_err().to_string();
-        std::fs::write(output.join(file), whole).unwrap();
-        assert!(message.contains(file) && message.contains(expect), "{message}");
-    };
-    for file in ["weights.safetensors", "item_table.safetensors", "items.parquet", "report.json", "config.json"] {
-        check(file, &|bytes| bytes[..bytes.len() / 2].to_vec(), "bytes");
-        check(
-            file,
-            &|mut bytes| {
-                let at = bytes.len() / 2;
-                bytes[at] ^= 1;
-                bytes
-            },
-            "altered",
-        );
-    }
-    check("bundle.json", &|_| b"{\"schema_version\": 99}".to_vec(), "version 99");
-    check("bundle.json", &|_| b"not json".to_vec(), "is not what this program writes");
-    let edited = |key: &str, change: fn(&mut serde_json::Value)| {
-        let key = key.to_owned();
-        move |bytes: Vec<u8>| {
-            let mut manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-            change(manifest.pointer_mut(&key).unwrap());
-            manifest.to_string().into_bytes()
-        }
-    };
-    let other_digits = |value: &mut serde_json::Value| *value = value.as_str().unwrap().replace('0', "1").into();
-    check("bundle.json", &edited("/id", |value| *value = "0123456789abcdef".into()), "its id is not that of the files");
-    check("bundle.json", &edited("/files/report.json/sha256", other_digits), "its id is not that of the files");
-    let one_more = |value: &mut serde_json::Value| *value = (value.as_u64().unwrap() + 1).into();
-    check("bundle.json", &edited("/files/report.json/bytes", one_more), "report.json has");
-    std::fs::remove_file(output.join("items.parquet")).unwrap();
-    assert!(Bundle::open(&output).unwrap_err().to_string().contains("items.parquet"));
-}
-
-#[test]
-fn bad_configurations_and_data_are_named_before_training() {
-    let dir = tempfile::tempdir().unwrap();
-    let good = snapshot(&dir.path().join("snapshot"), |_| ());
-    let check = |change: &dyn Fn(&mut TrainConfig), expect: &str| {
-        let mut config = config();
-        change(&mut config);
-        let message =
-            train(&good, &config, &dir.path().join("none"), false, Device::Cpu, &mut ()).unwrap_err().to_string();
-        assert!(message.contains(expect), "{message} does not contain {expect}");
-    };
-    check(&|c| c.model.nesting_dims = vec![8, 4], "nesting_dims = [8, 4]");
-    check(&|c| c.model.nesting_dims = vec![], "nesting_dims");
-    check(
-        &|c| c.model.nesting_dims = vec![4, 8, 49],
-        "the largest dim 49 is above the 48 feature columns; lower it or set model.item_embedding = true",
-    );
-    check(&|c| c.model.r_max = 1.0, "r_max");
-    check(&|c| c.dropout = 1.0, "dropout = 1.0");
-    check(&|c| c.epochs = 0, "epochs = 0");
-    check(&|c| c.optimizer.learning_rate = f64::NAN, "learning_rate");
-    for value in [f64::NAN, f64::INFINITY] {
-        check(&|c| c.model.r_min = value, "model.r_min, r_max");
-        check(&|c| c.model.r_max = value, "model.r_min, r_max");
-        check(&|c| c.dropout = value, "dropout = ");
-        check(&|c| c.objective.distillation = value, "objective.distillation");
-        check(&|c| c.objective.dim_weights[1] = value, "objective.dim_weights");
-        check(&|c| c.optimizer.learning_rate = value, "optimizer.learning_rate");
-        check(&|c| c.optimizer.final_rate = value, "optimizer.final_rate");
-        check(&|c| c.optimizer.weight_decay = value, "optimizer.weight_decay");
-        check(&|c| c.optimizer.clip_norm = value, "optimizer.clip_norm");
-        check(&|c| c.compatibility = Some(CompatibilityConfig { weight: value }), "compatibility.weight");
-    }
-    check(&|c| c.objective.dim_weights = vec![1e308; 3], "objective.dim_weights");
-    check(&|c| c.early_stopping.metric = "auc".into(), "early_stopping.metric");
-    let exit = |depth, dim, weight| ExitConfig { depth, dim, weight };
-    check(&|c| c.objective.exits = vec![exit(1, 8, 0.5)], "objective.exits.depth = 1: must be in 1..1");
-    check(&|c| (c.model.blocks, c.objective.exits) = (2, vec![exit(1, 5, 0.5)]), "objective.exits.dim = 5");
-    check(&|c| (c.model.blocks, c.objective.exits) = (2, vec![exit(1, 8, 0.0)]), "objective.exits.weight = 0.0");
-    check(
-        &|c| (c.model.blocks, c.objective.exits) = (2, vec![exit(1, 8, f64::INFINITY)]),
-        "objective.exits.weight = inf",
-    );
-    check(&|c| (c.model.blocks, c.objective.exits) = (3, vec![exit(2, 8, 0.5), exit(1, 8, 0.5)]), "depths must rise");
-    check(&|c| c.features = vec!["sound".into()], "no \"sound\"; it has [\"text\", \"image\"]");
-    let few = snapshot(&dir.path().join("few"), |contents| contents.interactions.retain(|row| row.timestamp_ms < 2));
-    let message =
-        train(&few, &config(), &dir.path().join("none"), false, Device::Cpu, &mut ()).unwrap_err().to_string();
-    assert!(message.contains("three interactions"), "{message}");
-    let message =
-        train(&good, &config(), &dir.path().join("none"), true, Device::Cpu, &mut ()).unwrap_err().to_string();
-    assert!(message.contains("none.checkpoint.safetensors"), "{message}");
 }
 
 #[test]

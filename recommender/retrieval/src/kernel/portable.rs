@@ -79,14 +79,17 @@ pub(super) fn int8_block(codes: &[i8], query: &[i8], sums: &mut [i32; BLOCK]) {
 
 /// As [`super::Kernel::half_block`].
 pub(super) fn half_block(codes: &[u8], query: &[f32], sums: &mut [f32; BLOCK]) {
-    let columns = RUN / size_of::<f16>();
+    const COLUMNS: usize = RUN / size_of::<f16>();
     for (row, sum) in sums.iter_mut().enumerate() {
         let group = &codes[row / GROUP * GROUP * query.len() * size_of::<f16>()..];
-        *sum = query.chunks_exact(columns).enumerate().fold(0.0, |sum, (run, query)| {
+        let mut lanes = [0.0; LANES];
+        for (run, query) in query.chunks_exact(COLUMNS).enumerate() {
             let row = &group[(run * GROUP + row % GROUP) * RUN..][..RUN];
-            let halves = row.chunks_exact(2).map(|bytes| f16::from_le_bytes([bytes[0], bytes[1]]).to_f32());
-            halves.zip(query).fold(sum, |sum, (a, &b)| sum + a * b)
-        });
+            let halves: [f32; COLUMNS] =
+                std::array::from_fn(|at| f16::from_le_bytes([row[2 * at], row[2 * at + 1]]).to_f32());
+            accumulate(&mut lanes, &halves, query);
+        }
+        *sum = reduce(&lanes);
     }
 }
 

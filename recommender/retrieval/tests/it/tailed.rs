@@ -77,5 +77,6 @@ fn without_a_tail_it_is_the_table() {
         assert_eq!(alone.vector(id, 24).unwrap_err(), RetrievalError::Item { id, items: 9 });
     }
     let narrow = NestedTable::new(&[0.0; 24], &[4, 12]).unwrap();
-    assert_eq!(Tailed::new(&table, Some(&narrow)).unwrap_err(), RetrievalError::Dims { dims: vec![4, 12] });
+    let error = Tailed::new(&table, Some(&narrow)).unwrap_err();
+    assert_eq!(error, RetrievalError::TailDims { tail: vec![4, 12], table: DIMS.to_vec() });
 }

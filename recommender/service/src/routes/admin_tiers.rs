@@ -139,14 +139,16 @@ pub(crate) async fn change(
     let by = serving.access.name(caller).to_string();
     let change =
         Change { version: version + 1, at_ms: (serving.clock)(), by: by.clone(), note, changes: changes.clone() };
+    let logged = changes.clone();
     let version = blocking(&serving, move |serving| {
         // Until the change is done, also if the caller is gone by then.
         let _no_load = no_load;
         let version = serving.tiers.commit(tiers, change)?;
         serving.metrics.forget_tiers();
+        // Here, not after the wait: a caller that is gone by then has changed them all the same.
+        tracing::info!(by, version, changes = ?logged, "tiers changed");
         Ok(version)
     });
     let version = version.await?;
-    tracing::info!(by, version, ?changes, "tiers changed");
     Ok(web::Json(TiersChanged { version, dry_run, changes, request_id: id.0 }))
 }

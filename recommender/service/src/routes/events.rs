@@ -40,7 +40,7 @@ pub(crate) struct EventRequest {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct EventResponse {
     /// This request put the event into the user's history (or it is older than a full history keeps): the next
-    /// recommendation reflects it. False for a duplicate, which is there already, and with 202: it will be.
+    /// recommendation reflects it. Without a stream false for a duplicate, which is there already; with one false with 202: it will be.
     applied: bool,
     /// An event with this id was there already. Absent with a stream, whose consumer tells later.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,6 @@
 //! `/livez`: the process answers. `/readyz`: it can also serve.
 
-use crate::checks::Checks;
+use crate::checks::{Checks, STOPPING};
 use crate::problem::{Problem, ProblemDocument};
 use crate::serving::{Serving, blocking};
 use crate::stream::StreamStatus;
@@ -55,6 +55,10 @@ pub(crate) async fn ready(
     request: HttpRequest,
 ) -> Result<web::Json<ReadyResponse>, Problem> {
     let verbose = request.query_string().split('&').any(|part| part.split('=').next() == Some("verbose"));
+    if serving.draining() && !verbose {
+        // At once: a store that hangs must not hold up the word that turns a load balancer away.
+        return Err(Problem::unavailable(STOPPING));
+    }
     let users = |serving: &Serving| {
         serving.store.users().map_err(|error| {
             tracing::error!(%error, "the user state store cannot be read");

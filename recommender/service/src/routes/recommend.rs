@@ -76,7 +76,7 @@ pub(crate) struct RecommendResponse<'a> {
     history_len: usize,
     /// Send it as `cursor` for the items that follow; null where none do, after item 1000, and where
     /// they cannot be had page by page (`diversity`, a tier whose search may miss items). It is valid for
-    /// as long as the Bundle and the history are what they were; then the answer is 410.
+    /// as long as the Bundle, the history and the depth of the tier are what they were, and its dim is no smaller; then the answer is 410.
     next: Option<String>,
 }
 
@@ -119,7 +119,7 @@ pub(crate) struct BatchResponse<'a> {
         (status = 400, description = "A wrong field, tier, dim or k", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, description = "The API key lacks the scope", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 410, description = "The cursor is not valid any more: the Bundle or the history has changed", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 410, description = "The cursor is not valid any more: the Bundle, the history or the tier has changed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 415, description = "The content type is not JSON", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "Past the tier's rate; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
@@ -148,7 +148,7 @@ pub(crate) async fn recommend(
         (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, description = "The API key lacks the scope, or has another tier alone", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "There is no such tier", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 410, description = "The cursor is not valid any more: the Bundle or the history has changed", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 410, description = "The cursor is not valid any more: the Bundle, the history or the tier has changed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 415, description = "The content type is not JSON", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "Past the tier's rate; see Retry-After", body = ProblemDocument, content_type = "application/problem+json"),

@@ -51,7 +51,7 @@ fn a_tuned_tier_searches_by_the_plan_of_its_dim_and_the_others_exactly() {
     let dir = tempfile::tempdir().unwrap();
     let path = copy(dir.path());
     let plans = vec![tuned(16, Plan::Funnel(funnel())), tuned(8, Plan::Coded(Precision::Int8)), tuned(4, Plan::Exact)];
-    Bundle::write_search_plans(&path, &serde_json::to_string(&plans).unwrap()).unwrap();
+    Bundle::open(&path).unwrap().write_search_plans(&path, &serde_json::to_string(&plans).unwrap()).unwrap();
     let server = server(&path);
     let bundle = Bundle::open(&path).unwrap();
     assert_eq!(bundle.id(), Bundle::open(bundle_dir()).unwrap().id(), "the same was trained");
@@ -112,12 +112,12 @@ fn plans_that_do_not_fit_are_refused_and_altered_ones_too() {
         (json!([tuned(5, Plan::Coded(Precision::Half))]), "search plan of dim 5: dim 5 was not trained"),
         (json!({"plan": 1}), "its search plans are none"),
     ] {
-        Bundle::write_search_plans(&path, &plans.to_string()).unwrap();
+        Bundle::open(&path).unwrap().write_search_plans(&path, &plans.to_string()).unwrap();
         let reply = reload(&server);
         assert_eq!(reply.status, 422, "{}", reply.text);
         assert!(reply.text.contains(detail), "{} lacks {detail:?}", reply.text);
     }
-    Bundle::write_search_plans(&path, &json!([tuned(16, Plan::Exact)]).to_string()).unwrap();
+    Bundle::open(&path).unwrap().write_search_plans(&path, &json!([tuned(16, Plan::Exact)]).to_string()).unwrap();
     assert_eq!(reload(&server).status, 200);
     let is_plans = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("search-plans-");
     let files: Vec<PathBuf> = std::fs::read_dir(&path).unwrap().map(|file| file.unwrap().path()).collect();
@@ -136,6 +136,12 @@ fn a_small_bundle_is_tuned_to_exact_and_the_same_seed_gives_the_same() {
     assert_eq!(tuned.iter().map(|tuned| tuned.dim).collect::<Vec<_>>(), DIMS);
     assert!(tuned.iter().all(|tuned| tuned.plan == Plan::Exact && tuned.held_out_recall == 1.0));
     assert_eq!(tuned, tune_bundle(&bundle, &request, &[]).unwrap());
+    // Of more histories than are asked for, as many as are asked for.
+    let histories: Vec<Vec<u32>> = (0..30).map(|user| vec![1 + user % 5]).collect();
+    let few = TuneRequest { queries: 20, ..request.clone() };
+    for tuned in tune_bundle(&bundle, &few, &histories).unwrap() {
+        assert_eq!(tuned.choosing_queries + tuned.held_out_queries, 20);
+    }
     let refused = |request: TuneRequest| tune_bundle(&bundle, &request, &[]).unwrap_err().to_string();
     assert!(refused(TuneRequest { dims: vec![5], ..request.clone() }).contains("dim 5 was not trained"));
     assert!(refused(TuneRequest { recall: 1.5, ..request.clone() }).contains("recall 1.5"));
