@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What each option of training is worth at each dim: Amazon Beauty at dims 16, 64, 128 and dropout .3, one change a
-# run from the committed configuration, and models of one dim trained alone. Prints one Markdown table.
+# What each option of training is worth at each dim: Amazon Beauty at dims 16, 64, 128, dropout .3 and weight decay
+# .01, one change a run from the committed configuration, and models of one dim trained alone. Prints one Markdown table.
 #
 #   recommender/fmrlrec/benches/ablation.sh [EPOCHS=6] [SEED=7] [ROW...]
 #
@@ -26,7 +26,7 @@ train() {
     # Few epochs need less dropout than the committed ones.
     sed -e "s/^epochs = .*/epochs = $epochs/; s/^seed = .*/seed = $seed/; s/^dropout = .*/dropout = 0.3/" \
         -e 's/^nesting_dims = .*/nesting_dims = [16, 64, 128]/' \
-        -e 's/^dim_weights = .*/dim_weights = [1.0, 1.0, 1.0]/' "$@" \
+        -e 's/^dim_weights = .*/dim_weights = [1.0, 1.0, 1.0]/' -e 's/^weight_decay = .*/weight_decay = 0.01/' "$@" \
         recommender/fmrlrec/configs/amazon-beauty.toml >"$config"
     output="$(bundle "$name")"
     [[ ! -f "$output/bundle.json" ]] || return 0
@@ -46,6 +46,7 @@ run() {
         principal-start) train "$1" -e 's/"whitened"/"principal"/' ;;
         normal-start) train "$1" -e 's/"whitened"/"normal"/' ;;
         no-item-embedding) train "$1" -e 's/^item_embedding = .*/item_embedding = false/' ;;
+        weight-decay-0.9) train "$1" -e 's/^weight_decay = .*/weight_decay = 0.9/' ;;
         dropout-0.5) train "$1" -e 's/^dropout = .*/dropout = 0.5/' ;;
         distillation-0.3) train "$1" -e 's/^distillation = .*/distillation = 0.3/' ;;
         small-dims-weigh-more) train "$1" -e 's/^dim_weights = .*/dim_weights = [3.0, 2.0, 1.0]/' ;;
@@ -57,7 +58,7 @@ run() {
 
 names=("${@:3}")
 [[ ${#names[@]} -gt 0 ]] || names=(committed alone-64 no-vector-norm principal-start neither no-item-embedding alone-16
-    small-dims-weigh-more dropout-0.5 distillation-0.3 normal-start exit-after-block-1)
+    small-dims-weigh-more dropout-0.5 weight-decay-0.9 distillation-0.3 normal-start exit-after-block-1)
 # Through xargs, so that Ctrl-C reaches both trainings; each then leaves a checkpoint.
 export -f bundle train alone run
 export out snapshot program epochs seed
