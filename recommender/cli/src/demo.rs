@@ -1,7 +1,8 @@
 //! `demo`: every verb on the sample, in one command: build, train, compare two dims, serve.
 //!
 //! Nothing of an earlier run is reused: Snapshot and Bundle are made anew and renamed into place,
-//! and the user state of the last demo is removed.
+//! and the user state of the last demo is removed. So it works in a folder of its own alone, and not while the last
+//! one is served.
 
 use crate::arguments::DemoArgs;
 use crate::artefacts::{check_bundle_output, open_bundle, open_snapshot};
@@ -18,6 +19,8 @@ use std::time::Instant;
 
 /// Said on the first Ctrl-C, whatever the demo is doing then.
 const PROMISE: &str = "stopping at the next safe point; Ctrl-C again ends at once";
+/// File that marks a demo's folder.
+const MARKER: &str = "demo.txt";
 /// Newest events kept for a user of the demo.
 const MAX_HISTORY: usize = 400;
 
@@ -88,6 +91,19 @@ impl Places {
     fn clear(&self) -> anyhow::Result<()> {
         let shown = self.root.display();
         std::fs::create_dir_all(&self.root).map_err(|error| bad_input(format!("--output {shown}: {error}")))?;
+        let marker = self.root.join(MARKER);
+        let mut entries = std::fs::read_dir(&self.root).with_context(|| format!("reading {shown}"))?;
+        if !marker.exists() && entries.next().is_some() {
+            return Err(bad_input(format!(
+                "--output {shown}: holds files, and no {MARKER} that says that a demo made them; name an empty folder or a \
+                 new one"
+            )));
+        }
+        write_whole(&marker, b"`recommender demo` made this folder and replaces what is in it.\n")?;
+        if self.state.exists() {
+            // Opened once, so that one that is served is refused and not pulled away.
+            drop(UserStateStore::open(&self.state, MAX_HISTORY)?);
+        }
         let state = std::fs::remove_dir_all(&self.state).map_err(|error| (&self.state, error));
         let tiers = std::fs::remove_file(&self.tiers).map_err(|error| (&self.tiers, error));
         for (left, error) in [state, tiers].into_iter().filter_map(Result::err) {

@@ -21,6 +21,8 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
     check_bundle_output(&args.output)?;
     let checkpoint = beside(&args.output, "checkpoint.safetensors");
     if !args.resume && checkpoint.exists() {
+        // The checkpoint of a training that runs is not left of anything.
+        drop(Alone::take(&args.output)?);
         let left = checkpoint.display();
         return Err(bad_input(format!(
             "{left} is left of an interrupted run; go on from it with --resume, or remove it to begin anew"

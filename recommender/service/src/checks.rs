@@ -129,7 +129,7 @@ impl Checks {
         Checks {
             draining: DrainingCheck::of(serving.draining()),
             bundle,
-            user_state: UserStateCheck::of(serving.store.store().shared(), users),
+            user_state: UserStateCheck::of(serving.store.store().shared(), users, serving.store.writes_fail()),
             item_changes,
             tiers: TiersCheck::of(table.tiers().iter().map(|tier| TierCheck::of(tier, view.dims())).collect()),
             stream: stream.map(StreamCheck::of),
@@ -148,9 +148,11 @@ impl Checks {
 
     /// Which parts are failing and why; none if the service is ready.
     pub(crate) fn failing(&self) -> Option<String> {
-        let parts = [("draining", &self.draining.detail), ("user_state", &self.user_state.detail)];
-        let why = |(name, detail): (&str, &Option<String>)| Some(format!("{name}: {}", detail.as_ref()?));
-        let why: Vec<String> = parts.into_iter().filter_map(why).collect();
+        let (draining, state) = (&self.draining, &self.user_state);
+        let parts = [("draining", draining.status, &draining.detail), ("user_state", state.status, &state.detail)];
+        let failing = parts.into_iter().filter(|(_, status, _)| *status == CheckStatus::Failing);
+        let why: Vec<String> =
+            failing.map(|(name, _, detail)| format!("{name}: {}", detail.as_deref().unwrap_or_default())).collect();
         (!why.is_empty()).then(|| why.join(", and "))
     }
 }
@@ -163,9 +165,13 @@ impl DrainingCheck {
 }
 
 impl UserStateCheck {
-    fn of(shared: bool, users: Result<u64, String>) -> UserStateCheck {
+    fn of(shared: bool, users: Result<u64, String>, writes_fail: bool) -> UserStateCheck {
         let kind = if shared { "server" } else { "folder" };
         match users {
+            Ok(users) if writes_fail => {
+                let detail = "the last event could not be stored; the service's log says why".to_owned();
+                UserStateCheck { status: CheckStatus::Degraded, kind, users: Some(users), detail: Some(detail) }
+            }
             Ok(users) => UserStateCheck { status: CheckStatus::Ok, kind, users: Some(users), detail: None },
             Err(detail) => UserStateCheck { status: CheckStatus::Failing, kind, users: None, detail: Some(detail) },
         }
@@ -202,7 +208,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn checks(draining: bool, users: Result<u64, String>) -> Checks {
+    fn checks(draining: bool, users: Result<u64, String>, writes_fail: bool) -> Checks {
         Checks {
             draining: DrainingCheck::of(draining),
             bundle: BundleCheck {
@@ -212,7 +218,7 @@ mod tests {
                 items: 1,
                 loaded_ms: 0,
             },
-            user_state: UserStateCheck::of(true, users),
+            user_state: UserStateCheck::of(true, users, writes_fail),
             item_changes: ItemChangesCheck { status: CheckStatus::Degraded, added_items: 0, left_out_items: 0 },
             tiers: TiersCheck::of(Vec::new()),
             stream: None,
@@ -222,7 +228,7 @@ mod tests {
     #[test]
     fn what_fails_is_named_and_what_is_degraded_is_ready() {
         let check = |draining: bool, users: Result<u64, &str>, expect: Option<&str>| {
-            let checks = checks(draining, users.map_err(str::to_owned));
+            let checks = checks(draining, users.map_err(str::to_owned), false);
             assert_eq!(checks.failing().as_deref(), expect);
         };
         let stopping = "draining: the service is stopping; send requests to another one";
@@ -230,7 +236,10 @@ mod tests {
         check(true, Ok(3), Some(stopping));
         check(false, Err("gone"), Some("user_state: gone"));
         check(true, Err("gone"), Some(&format!("{stopping}, and user_state: gone")));
-        let unread = serde_json::to_value(checks(false, Err("gone".into()))).unwrap();
+        // Recommendations go on where events cannot be stored.
+        let full = checks(false, Ok(3), true);
+        assert_eq!((full.failing(), full.user_state.status), (None, CheckStatus::Degraded));
+        let unread = serde_json::to_value(checks(false, Err("gone".into()), true)).unwrap();
         let expect = serde_json::json!({"status": "failing", "kind": "server", "users": null, "detail": "gone"});
         assert_eq!(unread["user_state"], expect);
     }

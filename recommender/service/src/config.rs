@@ -208,7 +208,7 @@ impl ServiceConfig {
 }
 
 /// Whether only this machine can ask at an address.
-fn is_loopback(bind: &str) -> bool {
+pub(crate) fn is_loopback(bind: &str) -> bool {
     let host = bind.rsplit_once(':').map_or(bind, |(host, _)| host);
     host == "localhost" || bind.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
 }

@@ -211,6 +211,20 @@ impl From<ServiceError> for Problem {
     }
 }
 
+impl Problem {
+    /// An event that the store did not take: where the disk is full or failed, that is nothing the request can mend, and
+    /// the same one may be stored later.
+    pub(crate) fn unwritten(error: StoreError) -> Problem {
+        match error {
+            StoreError::Io { .. } | StoreError::State { .. } => {
+                tracing::error!(%error, "events cannot be stored");
+                Problem::overloaded("not stored: user state takes no writes", STORE_RETRY)
+            }
+            other => other.into(),
+        }
+    }
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         match error {

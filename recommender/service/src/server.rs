@@ -2,7 +2,7 @@
 
 use crate::clock::{Clock, system_clock};
 use crate::compute::TICK;
-use crate::config::{LimitsConfig, ServiceConfig};
+use crate::config::{LimitsConfig, ServiceConfig, is_loopback};
 use crate::cross_origin::CrossOrigin;
 use crate::error::ServiceError;
 use crate::observe::observe;
@@ -177,6 +177,12 @@ fn start(
     let served = serving.bundle.current();
     let (bundle_id, dims) = (served.bundle.id(), served.bundle.dims());
     tracing::info!(%address, bundle_id, items = served.view().items(), ?dims, "serving");
+    if !config.access.required && !is_loopback(&config.bind) {
+        tracing::warn!(
+            bind = config.bind,
+            "other machines may ask and write events for any user without a key; set access.required = true"
+        );
+    }
     let tls = config.tls.as_ref().map(tls::server_config).transpose()?;
     let (serving, limits) = (serving.clone(), config.limits.clone());
     let (cors, tier_header) = (config.cors.clone(), config.tier_header.clone());

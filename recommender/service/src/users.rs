@@ -17,6 +17,7 @@ use fmrlrec::{Cut, UserState};
 use quick_cache::{Equivalent, Weighter, sync::Cache};
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Version of a history: a hash of its revision, or of its keys if it came with a request. Always keyed
@@ -193,18 +194,31 @@ impl Weighter<UserKey, Arc<UserEntry>> for InBytes {
 pub(crate) struct UserStates {
     store: UserStateStore,
     cache: Cache<UserKey, Arc<UserEntry>, InBytes>,
+    /// Whether the store refused the last events, for a reason of its own.
+    writes_fail: AtomicBool,
 }
 
 impl UserStates {
     /// A cache of at most `cache_bytes`, about.
     pub(crate) fn new(store: UserStateStore, cache_bytes: usize) -> UserStates {
         let entries = cache_bytes / (8 * ENTRY_BYTES) + 1;
-        UserStates { store, cache: Cache::with_weighter(entries, cache_bytes as u64, InBytes) }
+        let cache = Cache::with_weighter(entries, cache_bytes as u64, InBytes);
+        UserStates { store, cache, writes_fail: AtomicBool::new(false) }
     }
 
     /// Makes events durable.
     pub(crate) fn append(&self, events: &[Event]) -> Result<Applied, StoreError> {
-        self.store.append(events)
+        let done = self.store.append(events);
+        // What is wrong with an event says nothing of the store.
+        if !matches!(done, Err(StoreError::Invalid { .. })) {
+            self.writes_fail.store(done.is_err(), Ordering::Release);
+        }
+        done
+    }
+
+    /// Whether the last events could not be stored.
+    pub(crate) fn writes_fail(&self) -> bool {
+        self.writes_fail.load(Ordering::Acquire)
     }
 
     /// The store itself.

@@ -75,6 +75,9 @@ fn the_printed_requests_work_and_a_second_demo_starts_afresh() {
         assert!(items(&answers[2]).is_array());
         assert_ne!(items(&answers[at]), items(&answers[2]), "the events did not change the user's answer");
     }
+    // A demo in the same folder would pull the state away under the one that is served.
+    refuse(["demo"].into_iter().chain(args).chain(["--port", "0"]), &["demo-state", "open in another process"]);
+    assert_eq!(paste(&lines).len(), answers.len(), "the first one is served as before");
     let done = stop(running);
     assert!(!done.stderr.contains('\u{1b}'), "a bar was drawn where stderr is no terminal: {}", done.stderr);
 
@@ -91,6 +94,18 @@ fn the_printed_requests_work_and_a_second_demo_starts_afresh() {
         Running::start(command().args(["serve", "--bind", "127.0.0.1:0", "--config", text(&out.join("serve.toml"))]));
     running.base_url(LIMIT);
     stop(running);
+}
+
+#[test]
+fn a_folder_that_no_demo_made_is_refused_and_stays() {
+    let data = Data::new();
+    let (config, shop) = (data.train_config(), data.path("shop"));
+    fs::create_dir(&shop).unwrap();
+    fs::write(shop.join("serve.toml"), "# mine\n").unwrap();
+    let args =
+        ["demo", "--sample", text(data.root()), "--config", text(&config), "--output", text(&shop), "--port", "0"];
+    refuse(args, &["--output", "shop", "no demo.txt", "name an empty folder"]);
+    assert_eq!(fs::read_dir(&shop).unwrap().count(), 1);
 }
 
 #[test]

@@ -93,7 +93,7 @@ pub(crate) async fn append_batch(
 /// Blocking: one durable transaction.
 fn store(serving: &Serving, events: &[Event], id: RequestId) -> Result<EventBatchResponse, Problem> {
     let unknown_items = unknown(serving, events);
-    let done = serving.store.append(events)?;
+    let done = serving.store.append(events).map_err(Problem::unwritten)?;
     // The store says how many were duplicates and not which: unknown items count among the applied first.
     let of_unknown = unknown_items.min(done.applied);
     counted(serving, "applied", done.applied - of_unknown);

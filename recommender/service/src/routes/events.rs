@@ -141,7 +141,7 @@ pub(super) fn refused(error: PutError) -> Problem {
 /// Blocking: one durable transaction.
 fn store(serving: &Serving, event: Event, id: RequestId) -> Result<EventResponse, Problem> {
     let known_item = serving.bundle.view().id(&event.item_id).is_some();
-    let done = serving.store.append(std::slice::from_ref(&event))?;
+    let done = serving.store.append(std::slice::from_ref(&event)).map_err(Problem::unwritten)?;
     let (applied, duplicate) = (done.applied > 0, done.duplicates > 0);
     let outcome = match (duplicate, known_item) {
         (true, _) => "duplicate",
