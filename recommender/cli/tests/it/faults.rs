@@ -153,6 +153,40 @@ fn a_full_disk_under_the_log_refuses_events_and_recovers() {
     row("disk of the log full under POST /v1/events", 1, acknowledged.len(), "0 acknowledged lost, 0 refused applied");
 }
 
+/// The state's disk fills up under a service without a stream: events are refused, it says so, and it recommends on.
+#[test]
+fn a_full_disk_under_the_state_of_a_service_refuses_events_and_is_said() {
+    let Some(mut unshare) = unshare() else { return };
+    let data = crate::data::Data::new();
+    data.trained(&data.built("snapshot"), "bundle");
+    let disk = data.path("state");
+    std::fs::create_dir_all(&disk).unwrap();
+    let program = command();
+    let script = r#"mount -t tmpfs -o size=2m none "$1" || exit 90; shift; exec "$@""#;
+    unshare.args(["sh", "-c", script, "sh", text(&disk)]).arg(program.get_program());
+    unshare.args(["serve", "--config", text(&data.serve_config())]);
+    let mut service = Running::start(&mut unshare);
+    let base = service.base_url(LIMIT);
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let post = |path: &str, body: &serde_json::Value| agent.post(format!("{base}{path}")).send_json(body).unwrap();
+    let event = |n: usize| serde_json::json!({"user_id": format!("{n:0>60}"), "item_id": "i1", "timestamp_ms": n});
+    let ready = || {
+        let answer = agent.get(format!("{base}/readyz?verbose")).call().unwrap();
+        let status = answer.status().as_u16();
+        let body: serde_json::Value = answer.into_body().read_json().unwrap();
+        (status, body["checks"]["user_state"]["status"].clone())
+    };
+    assert_eq!(ready(), (200, "ok".into()));
+    let refused = (0..30_000).map(|n| post("/v1/events", &event(n))).find(|answer| answer.status() != 200);
+    let refused = refused.expect("2 MiB hold no 30,000 users");
+    assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true));
+    assert_eq!(ready(), (200, "degraded".into()));
+    let many = serde_json::json!({"events": [event(40_001), event(40_002)]});
+    assert_eq!(post("/v1/events/batch", &many).status().as_u16(), 503);
+    assert_eq!(post("/v1/recommend", &serde_json::json!({"history": ["i1"], "k": 3})).status().as_u16(), 200);
+    service.signal("KILL");
+}
+
 /// All files below a folder, in order.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
