@@ -2,7 +2,7 @@
 
 use crate::arguments::{EvaluateArgs, SplitName};
 use crate::artefacts::{check_report_output, open_bundle, open_snapshot, write_report};
-use crate::output::say;
+use crate::output::{note, say};
 use crate::progress::Progress;
 use fmrlrec::{Part, Split};
 
@@ -14,6 +14,13 @@ pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         bundle.shape().check_block_dims(block_dims)?;
     }
     let snapshot = open_snapshot(&args.snapshot)?;
+    if snapshot.fingerprint()? != bundle.trained_on() {
+        note(&format!(
+            "{} is not the Snapshot that {} was trained on: what it holds out may be what training saw",
+            args.snapshot.display(),
+            args.bundle.display(),
+        ));
+    }
     let split = match args.split {
         SplitName::Test => Split::Test,
         SplitName::Validation => Split::Validation,

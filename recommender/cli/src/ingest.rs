@@ -19,6 +19,8 @@ const MAX_LINE_BYTES: u64 = 128 * 1024;
 /// Events in one durable transaction: bounds memory, and one sync serves many events. The store itself cuts
 /// it into smaller ones on a server, which does nothing else meanwhile.
 const BATCH_EVENTS: usize = 4096;
+/// Bad lines that a refusal shows; it counts the others.
+const MOST_SHOWN: usize = 10;
 /// A file has one partition; an event's offset is the number of its line.
 const PARTITION: u32 = 0;
 
@@ -38,7 +40,8 @@ struct Line {
     count: u64,
     /// Its number, from 1 and with the blank ones.
     number: u64,
-    events: Vec<StreamEvent>,
+    /// Its events, or why it has none, with the field's name.
+    events: Result<Vec<StreamEvent>, String>,
 }
 
 /// Checks every line, then applies the events unless only a check was asked for.
@@ -67,12 +70,7 @@ fn run_file(args: &IngestArgs, path: &Path, place: &StateLocation) -> anyhow::Re
     let (bytes, sha256) = if args.validate { (u64::MAX, String::new()) } else { sha256_file(path)? };
     let taken_ms = service::system_clock()();
     let file = EventFile { path, decoder: decoder(args.format.into()), bytes, taken_ms };
-    let lines = file.for_each_line(|line| {
-        tick(&mut progress, "check events", line.count);
-        Ok(())
-    })?;
-    progress.update("check events", lines, lines);
-    progress.finish();
+    let lines = file.check(&mut progress)?;
     if args.validate {
         return say(&format!("{shown}: {} events, every line is valid; nothing was written", thousands(lines)));
     }
@@ -117,9 +115,10 @@ fn apply(
         Ok(())
     };
     file.for_each_line(|line| {
+        let events = line.events.map_err(|reason| bad_input(file.at(line.number, &reason)))?;
         // A line may have several events, or none, which moves the position only.
-        held += line.events.len().max(1);
-        batch.push(SourceRecord { partition: PARTITION, offset: line.number, events: line.events });
+        held += events.len().max(1);
+        batch.push(SourceRecord { partition: PARTITION, offset: line.number, events });
         tick(progress, "apply events", line.count);
         if held < BATCH_EVENTS {
             return Ok(());
@@ -133,6 +132,38 @@ fn apply(
 }
 
 impl EventFile<'_> {
+    /// Reads every line; gives how many there are that are not blank.
+    ///
+    /// # Errors
+    /// The first bad lines with what is wrong with each, and how many there are.
+    fn check(&self, progress: &mut Progress) -> anyhow::Result<u64> {
+        let (mut bad, mut shown) = (0_u64, Vec::new());
+        let lines = self.for_each_line(|line| {
+            tick(progress, "check events", line.count);
+            if let Err(reason) = line.events {
+                bad += 1;
+                if shown.len() < MOST_SHOWN {
+                    shown.push(self.at(line.number, &reason));
+                }
+            }
+            Ok(())
+        })?;
+        progress.update("check events", lines, lines);
+        progress.finish();
+        if bad == 0 {
+            return Ok(lines);
+        }
+        if bad > 1 {
+            let (bad, lines) = (thousands(bad), thousands(lines));
+            shown.push(format!("{bad} of {lines} lines are bad; nothing was applied"));
+        }
+        Err(bad_input(shown.join("; ")))
+    }
+
+    fn at(&self, line: u64, reason: &str) -> String {
+        format!("{} line {line}: {reason}", self.path.display())
+    }
+
     /// Calls `each` with every line that is not blank. Returns how many there were.
     fn for_each_line(&self, mut each: impl FnMut(Line) -> anyhow::Result<()>) -> anyhow::Result<u64> {
         let shown = self.path.display();
@@ -147,16 +178,16 @@ impl EventFile<'_> {
                 break;
             }
             number += 1;
-            if line.len() as u64 > MAX_LINE_BYTES {
-                return Err(bad_input(format!(
-                    "{shown} line {number} is longer than {MAX_LINE_BYTES} bytes; give one event a line"
-                )));
-            }
-            if line.iter().all(u8::is_ascii_whitespace) {
+            let events = if line.len() as u64 > MAX_LINE_BYTES {
+                if line.last() != Some(&b'\n') {
+                    reader.skip_until(b'\n').map_err(refuse)?;
+                }
+                Err(format!("is longer than {MAX_LINE_BYTES} bytes; give one event a line"))
+            } else if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
-            }
-            let events = parse(&*self.decoder, &line, self.taken_ms)
-                .map_err(|reason| bad_input(format!("{shown} line {number}: {reason}")))?;
+            } else {
+                parse(&*self.decoder, &line, self.taken_ms)
+            };
             count += 1;
             each(Line { count, number, events })?;
         }

@@ -138,6 +138,7 @@ impl BundleShape {
 pub struct Bundle {
     id: String,
     config: TrainConfig,
+    snapshot_sha256: String,
     vocabulary: Vocabulary,
     items: Vec<Item>,
     attributes: Vec<Attribute>,
@@ -163,7 +164,8 @@ impl Bundle {
         for name in FILES {
             verify(&dir.join(name), manifest.files.get(name))?;
         }
-        let BundleConfig { train: config, feature_dim, feature_widths, .. } = read_config(&dir.join("config.json"))?;
+        let BundleConfig { train: config, feature_dim, feature_widths, snapshot_sha256, .. } =
+            read_config(&dir.join("config.json"))?;
         let items = read_items(&dir.join("items.parquet"))?;
         let attributes = attributes(dir, &manifest, items.len())?;
         let vocabulary = Vocabulary::new(items.iter().map(|item| item.key.clone()).collect())?;
@@ -189,6 +191,7 @@ impl Bundle {
         }
         Ok(Bundle {
             id: manifest.id,
+            snapshot_sha256,
             vocabulary,
             attributes,
             items,
@@ -206,6 +209,11 @@ impl Bundle {
     /// Names these bytes: equal ids, equal Bundles.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// [`Snapshot::fingerprint`](feature_store::Snapshot::fingerprint) of what it was trained on.
+    pub fn trained_on(&self) -> &str {
+        &self.snapshot_sha256
     }
 
     /// Trained dims, ascending.

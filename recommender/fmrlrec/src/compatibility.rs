@@ -46,7 +46,8 @@ impl<B: TrainingBackend> OldTable<B> {
             )));
         }
         let weights = vec![weight / dims.len() as f64; dims.len()];
-        Ok(OldTable { table, rows, objective: Objective { dims, weights, distillation: 0.0 } })
+        let logit_scales = config.objective.logit_scales(&dims);
+        Ok(OldTable { table, rows, objective: Objective { dims, weights, logit_scales, distillation: 0.0 } })
     }
 
     /// User vectors whose label the old table has, cut to its width, and these labels as its rows.

@@ -10,6 +10,10 @@ use std::ops::RangeInclusive;
 /// Weights of parts of the loss: within them no sum, quotient or product of two is infinite or 0.
 const WEIGHTS: RangeInclusive<f64> = 1e-6..=1e6;
 
+/// The dim whose scores stay as they are with `objective.scaled_logits`. Any would do, since `user_norm` learns its
+/// scale: this one starts all dims at a nearly flat softmax.
+const UNSCALED_DIM: f64 = 64.0;
+
 /// The shape of the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +55,9 @@ pub struct ObjectiveConfig {
     /// Relative weight of each nesting dim's cross entropy, in the order of `model.nesting_dims`;
     /// equal ones are the paper's.
     pub dim_weights: Vec<f64>,
+    /// Whether scores are divided by the root of their dim before the softmax (see [`ObjectiveConfig::logit_scales`]), so
+    /// that a small dim's softmax can be as sharp as a large one's; the paper's are not.
+    pub scaled_logits: bool,
     /// Share of the largest dim's softmax in the targets of the smaller dims, 0 to below 1; 0 is the
     /// paper's.
     pub distillation: f64,
@@ -58,6 +65,19 @@ pub struct ObjectiveConfig {
     /// such tables only the last block's output is trained, as in the paper.
     #[serde(default)]
     pub exits: Vec<ExitConfig>,
+}
+
+impl ObjectiveConfig {
+    /// What the scores of each dim are multiplied by before the softmax.
+    ///
+    /// A dim's score is a sum over its columns, and the same columns serve all larger dims. With normed vectors its
+    /// deviation grows with the root of the dim, whatever the model learns: columns that are scaled up until 8 of them
+    /// make a sharp softmax drown all others at 256. So each dim's scores are divided by that root, as in attention.
+    /// The order of scores does not change, so serving needs none of it.
+    pub fn logit_scales(&self, dims: &[usize]) -> Vec<f64> {
+        let scale = |dim: &usize| if self.scaled_logits { (UNSCALED_DIM / *dim as f64).sqrt() } else { 1.0 };
+        dims.iter().map(scale).collect()
+    }
 }
 
 /// An exit after an earlier block: its output is trained like the last one's, so that a tier may name
@@ -175,6 +195,7 @@ impl TrainConfig {
         Objective {
             dims: self.model.nesting_dims.clone(),
             weights: self.objective.dim_weights.iter().map(|weight| weight / total).collect(),
+            logit_scales: self.objective.logit_scales(&self.model.nesting_dims),
             distillation: self.objective.distillation,
         }
     }
@@ -186,7 +207,8 @@ impl TrainConfig {
             let weights = &self.objective.dim_weights[..dims.len()];
             let scale = exit.weight / weights.iter().sum::<f64>();
             let weights = weights.iter().map(|weight| weight * scale).collect();
-            let objective = Objective { dims, weights, distillation: self.objective.distillation };
+            let logit_scales = self.objective.logit_scales(&dims);
+            let objective = Objective { dims, weights, logit_scales, distillation: self.objective.distillation };
             Exit { depth: exit.depth, objective }
         };
         self.objective.exits.iter().map(exit).collect()
@@ -294,4 +316,20 @@ impl TrainConfig {
 
 fn check(good: bool, field: &str, value: impl std::fmt::Debug, rule: impl std::fmt::Display) -> Result<(), TrainError> {
     if good { Ok(()) } else { Err(TrainError::Config(format!("{field} = {value:?}: {rule}"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_are_divided_by_the_root_of_their_dim() {
+        let check = |scaled_logits, expect: &[f64]| {
+            let dim_weights = vec![1.0; 3];
+            let objective = ObjectiveConfig { dim_weights, scaled_logits, distillation: 0.0, exits: Vec::new() };
+            assert_eq!(objective.logit_scales(&[16, 64, 256]), expect);
+        };
+        check(true, &[2.0, 1.0, 0.5]);
+        check(false, &[1.0, 1.0, 1.0]);
+    }
 }

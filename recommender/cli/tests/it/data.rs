@@ -162,6 +162,7 @@ vector_norm = false
 
 [objective]
 dim_weights = [1.0, 1.0]
+scaled_logits = true
 distillation = 0.0
 
 [optimizer]

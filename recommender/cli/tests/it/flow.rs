@@ -1,7 +1,7 @@
 //! The whole flow through the binary on a small data set, and what survives a kill.
 
 use crate::data::Data;
-use crate::program::{Running, command, refuse, succeed, text};
+use crate::program::{Running, command, refuse, run, succeed, text};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -49,6 +49,25 @@ fn item_ids(answer: &Value) -> Vec<String> {
         .iter()
         .map(|item| item["item_id"].as_str().unwrap_or_else(|| panic!("no item_id in {item}")).to_owned())
         .collect()
+}
+
+#[test]
+fn evaluating_on_another_snapshot_of_the_same_items_says_so() {
+    let data = Data::new();
+    let snapshot = data.built("snapshot");
+    let bundle = data.trained(&snapshot, "bundle");
+    let ratings = data.path("ratings.csv");
+    fs::write(&ratings, fs::read_to_string(&ratings).unwrap() + "u1,i1,5,2000000\n").unwrap();
+    let check = |name: &str, said: bool| {
+        let (snapshot, report) = (data.built(name), data.path("report"));
+        let args = ["evaluate", "--bundle", text(&bundle), "--snapshot", text(&snapshot), "--output", text(&report)];
+        let done = run(args);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        assert_eq!(done.stderr.contains("is not the Snapshot that"), said, "{}", done.stderr);
+    };
+    check("later", true);
+    fs::write(&ratings, fs::read_to_string(&ratings).unwrap().replace("u1,i1,5,2000000\n", "")).unwrap();
+    check("again", false);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `ingest`: events go in once, however often the file is named; a bad line is named, and then nothing was applied.
 
-use crate::program::{refuse, succeed, text};
+use crate::program::{refuse, run, succeed, text};
 use feature_store::{SourceRecord, UserStateStore, sha256_file};
 use std::fs;
 use std::path::Path;
@@ -111,6 +111,14 @@ fn a_bad_line_is_named_and_nothing_is_applied() {
     );
     check(&"x".repeat(200_000), &["line 6", "longer than"]);
     check("not json", &["line 6", "column"]);
+    // The first ten are shown, whatever is wrong with each; all are counted.
+    let long = "x".repeat(200_000);
+    check(
+        &format!("{long}\nnot json\n{}", "{}\n".repeat(9)),
+        &["line 6: is longer than", "line 7", "line 15", "11 of 15 lines are bad; nothing was applied"],
+    );
+    let said = run(["ingest", "--events", text(&events), "--store", text(&store)]).stderr;
+    assert!(!said.contains("line 16"), "{said}");
 }
 
 #[test]

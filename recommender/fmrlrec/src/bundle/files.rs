@@ -36,11 +36,13 @@ pub(super) fn id_of(files: &BTreeMap<String, FileEntry>) -> String {
     sha256_bytes(all.as_bytes())[..16].to_owned()
 }
 
-/// A Bundle from before `model.vector_norm` does not say it and has none; a config of today must.
+/// A Bundle from before a field was there does not state it and has none of it; a config of today must.
 pub(super) fn read_config(path: &Path) -> Result<BundleConfig, BundleError> {
     let mut value: serde_json::Value = read_json(path)?;
-    if let Some(model) = value.pointer_mut("/train/model").and_then(|model| model.as_object_mut()) {
-        model.entry("vector_norm").or_insert(false.into());
+    for (table, later) in [("/train/model", "vector_norm"), ("/train/objective", "scaled_logits")] {
+        if let Some(fields) = value.pointer_mut(table).and_then(|fields| fields.as_object_mut()) {
+            fields.entry(later).or_insert(false.into());
+        }
     }
     let config: BundleConfig = serde_json::from_value(value)
         .map_err(|e| BundleError::file(path, format!("is not what this program writes: {e}")))?;

@@ -34,6 +34,9 @@ pub struct Objective {
     pub dims: Vec<usize>,
     /// Weight of each dim's mean cross entropy; the paper has `1 / dims` for each.
     pub weights: Vec<f64>,
+    /// What the scores of each dim are multiplied by before the softmax: its inverse temperature, above 0. The paper's are
+    /// 1.
+    pub logit_scales: Vec<f64>,
     /// Share of the largest dim's softmax, taken as a constant, in the targets of the smaller dims.
     pub distillation: f64,
 }
@@ -41,7 +44,8 @@ pub struct Objective {
 impl Objective {
     /// The paper's: the plain mean over dims.
     pub fn mean(dims: &[usize]) -> Objective {
-        Objective { dims: dims.to_vec(), weights: vec![1.0 / dims.len() as f64; dims.len()], distillation: 0.0 }
+        let (weights, logit_scales) = (vec![1.0 / dims.len() as f64; dims.len()], vec![1.0; dims.len()]);
+        Objective { dims: dims.to_vec(), weights, logit_scales, distillation: 0.0 }
     }
 }
 
@@ -115,9 +119,10 @@ struct Problem<'a, T> {
     feature_width: usize,
     items: usize,
     columns: usize,
-    /// Per dim: weight over positions.
+    /// Per dim: weight over positions times logit scale, the factor of a score's gradient.
     scales: Vec<T>,
-    weights: &'a [f64],
+    logit_scales: Vec<T>,
+    objective: &'a Objective,
     distillation: T,
 }
 
@@ -135,6 +140,7 @@ impl<'a, T: Real> Problem<'a, T> {
         let p = scoring.labels.len();
         assert!(p > 0, "there is at least one position");
         assert_eq!(objective.weights.len(), slices.len(), "one weight a dim");
+        assert_eq!(objective.logit_scales.len(), slices.len(), "one logit scale a dim");
         let width = scoring.x.len() / p;
         let columns = slices.iter().take_while(|slice| slice.end <= width).count();
         assert!(columns > 0 && slices[columns - 1].end == width && scoring.x.len() == p * width, "x must be [p, P]");
@@ -144,9 +150,11 @@ impl<'a, T: Real> Problem<'a, T> {
         let factored = p * feature_width * (slices.len() - columns);
         assert_eq!(scoring.factored.len(), factored, "factored slices must be [p, k f]");
         assert!(scoring.labels.iter().all(|label| (*label as usize) < items), "a label is outside the item table");
-        let scales = objective.weights.iter().map(|weight| T::from_f64(weight / p as f64)).collect();
-        let (weights, distillation) = (&objective.weights[..], T::from_f64(objective.distillation));
-        Problem { scoring, slices, width, feature_width, items, columns, scales, weights, distillation }
+        let factors = objective.weights.iter().zip(&objective.logit_scales);
+        let scales = factors.map(|(weight, scale)| T::from_f64(weight / p as f64 * scale)).collect();
+        let logit_scales = objective.logit_scales.iter().map(|scale| T::from_f64(*scale)).collect();
+        let distillation = T::from_f64(objective.distillation);
+        Problem { scoring, slices, width, feature_width, items, columns, scales, logit_scales, objective, distillation }
     }
 
     fn positions(&self) -> usize {
@@ -173,7 +181,7 @@ impl<'a, T: Real> Problem<'a, T> {
             let dims = self.slices.iter().enumerate().map(|(at, slice)| {
                 let (user, item) = self.vectors(at, slice, row, label);
                 score += user.iter().zip(item).map(|(a, b)| a.into_f64() * b.into_f64()).sum::<f64>();
-                self.weights[at] * (log_sums[at * p + row] - score)
+                self.objective.weights[at] * (log_sums[at * p + row] - self.objective.logit_scales[at] * score)
             });
             dims.sum::<f64>()
         };
@@ -205,7 +213,7 @@ impl<'a, T: Real> Problem<'a, T> {
                 scores.fill(T::ZERO);
                 for at in 0..self.slices.len() {
                     self.add_scores(at, &rows, &items, kept, scores);
-                    add_log_sums(scores, items.len(), &mut sums[at * p..][rows.clone()]);
+                    add_log_sums(scores, self.logit_scales[at], items.len(), &mut sums[at * p..][rows.clone()]);
                 }
             }
         }
@@ -228,7 +236,7 @@ impl<'a, T: Real> Problem<'a, T> {
                 scores.fill(T::ZERO);
                 for (at, grad) in grads.chunks_exact_mut(size).enumerate() {
                     self.add_scores(at, &rows, &items, kept, scores);
-                    softmax(scores, items.len(), &log_sums[at * p..][rows.clone()], grad);
+                    softmax(scores, self.logit_scales[at], items.len(), &log_sums[at * p..][rows.clone()], grad);
                 }
                 self.subtract_targets(&rows, &items, grads);
                 for at in (0..self.slices.len()).rev() {

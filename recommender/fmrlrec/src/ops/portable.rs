@@ -163,8 +163,8 @@ pub fn nested_cross_entropy<B: Backend>(
     let ids = Tensor::<B, 1, Int>::from_data(TensorData::new(ids, [labels.len()]), &problem.x.device());
 
     let tiles = || (0..items).step_by(ITEMS).map(|start| start..(start + ITEMS).min(items));
-    let log_sums = problem.log_sums(tiles());
-    let loss = problem.loss(&log_sums, ids.clone(), &objective.weights);
+    let log_sums = problem.log_sums(tiles(), &objective.logit_scales);
+    let loss = problem.loss(&log_sums, ids.clone(), objective);
     let mut dx = problem.x.zeros_like();
     let mut dproducts = problem.products.as_ref().map(Tensor::zeros_like);
     let mut dtable = Vec::new();
@@ -233,10 +233,11 @@ impl<B: Backend> Problem<B> {
     }
 
     /// `ln sum exp` of every dim, `[p, 1]` each.
-    fn log_sums(&self, tiles: impl Iterator<Item = Range<usize>>) -> Vec<Tensor<B, 2>> {
+    fn log_sums(&self, tiles: impl Iterator<Item = Range<usize>>, scales: &[f64]) -> Vec<Tensor<B, 2>> {
         let mut sums: Vec<Option<(Tensor<B, 2>, Tensor<B, 2>)>> = vec![None; self.slices.len()];
         for tile in tiles {
-            for (sum, scores) in sums.iter_mut().zip(self.scores(&tile)) {
+            for ((sum, scores), scale) in sums.iter_mut().zip(self.scores(&tile)).zip(scales) {
+                let scores = scaled(scores, *scale);
                 let max = scores.clone().max_dim(1);
                 let max = match &*sum {
                     Some((before, _)) => before.clone().max_pair(max),
@@ -254,13 +255,13 @@ impl<B: Backend> Problem<B> {
     }
 
     /// `[1, 1]`.
-    fn loss(&self, log_sums: &[Tensor<B, 2>], ids: Tensor<B, 1, Int>, weights: &[f64]) -> Tensor<B, 2> {
+    fn loss(&self, log_sums: &[Tensor<B, 2>], ids: Tensor<B, 1, Int>, objective: &Objective) -> Tensor<B, 2> {
         let mut score = Tensor::zeros_like(&log_sums[0]);
         let mut loss = Tensor::zeros_like(&log_sums[0]);
-        for (at, (log_sum, weight)) in log_sums.iter().zip(weights).enumerate() {
+        for (at, log_sum) in log_sums.iter().enumerate() {
             let (user, item) = self.sides(at);
             score = score + (user * item.select(0, ids.clone())).sum_dim(1);
-            loss = loss + (log_sum.clone() - score.clone()) * *weight;
+            loss = loss + (log_sum.clone() - scaled(score.clone(), objective.logit_scales[at])) * objective.weights[at];
         }
         loss.mean_dim(0)
     }
@@ -277,8 +278,9 @@ impl<B: Backend> Problem<B> {
         let here = Tensor::<B, 1, Int>::arange(tile.start as i64..tile.end as i64, &ids.device());
         let here = here.reshape([1, tile.len()]).expand([p, tile.len()]);
         let labelled = ids.reshape([p, 1]).expand([p, tile.len()]).equal(here);
+        let scores = self.scores(&tile).into_iter().zip(log_sums).zip(&objective.logit_scales);
         let softmax: Vec<Tensor<B, 2>> =
-            self.scores(&tile).into_iter().zip(log_sums).map(|(scores, log)| (scores - log.clone()).exp()).collect();
+            scores.map(|((scores, log), scale)| (scaled(scores, *scale) - log.clone()).exp()).collect();
         let label = labelled.float().cast(softmax[0].dtype());
         let last = softmax.len() - 1;
         let teacher = softmax[last].clone();
@@ -286,7 +288,7 @@ impl<B: Backend> Problem<B> {
         for (at, softmax) in softmax.into_iter().enumerate().rev() {
             let share = if at == last { 0.0 } else { objective.distillation };
             let target = label.clone() * (1.0 - share) + teacher.clone() * share;
-            let own = (softmax - target) * (objective.weights[at] / p as f64);
+            let own = (softmax - target) * (objective.weights[at] / p as f64 * objective.logit_scales[at]);
             grads.push(match grads.last() {
                 Some(larger) => larger.clone() + own,
                 None => own,
@@ -315,6 +317,11 @@ impl<B: Backend> Problem<B> {
             products: (!dproducts.is_empty()).then(|| Tensor::cat(dproducts, 1)),
         }
     }
+}
+
+/// `scores * scale`, without a pass over them where the scale is the paper's.
+fn scaled<B: Backend>(scores: Tensor<B, 2>, scale: f64) -> Tensor<B, 2> {
+    if scale == 1.0 { scores } else { scores * scale }
 }
 
 fn tensor<B: Backend>(primitive: FloatTensor<B>) -> Tensor<B, 2> {

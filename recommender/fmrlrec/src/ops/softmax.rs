@@ -37,8 +37,8 @@ pub(super) fn merge<T: Real>(parts: Vec<Vec<LogSum<T>>>) -> Vec<f64> {
     all.into_iter().map(|sum| sum.max.into_f64() + sum.sum.ln()).collect()
 }
 
-/// Takes each row of a tile `[rows, items]` into its sum.
-pub(super) fn add_log_sums<T: Real>(scores: &[T], items: usize, sums: &mut [LogSum<T>]) {
+/// Takes each row of a tile `[rows, items]`, times `scale` above 0, into its sum.
+pub(super) fn add_log_sums<T: Real>(scores: &[T], scale: T, items: usize, sums: &mut [LogSum<T>]) {
     pulp::Arch::new().dispatch(
         #[inline(always)]
         || {
@@ -48,29 +48,29 @@ pub(super) fn add_log_sums<T: Real>(scores: &[T], items: usize, sums: &mut [LogS
                 let chunks = scores.chunks_exact(LANES);
                 let mut rest = T::ZERO;
                 for value in chunks.remainder() {
-                    rest += (*value - max).exp_nonpositive();
+                    rest += ((*value - max) * scale).exp_nonpositive();
                 }
                 for chunk in chunks {
                     for lane in 0..LANES {
-                        lanes[lane] += (chunk[lane] - max).exp_nonpositive();
+                        lanes[lane] += ((chunk[lane] - max) * scale).exp_nonpositive();
                     }
                 }
                 let total = lanes.iter().fold(rest.into_f64(), |total, lane| total + lane.into_f64());
-                sum.add(max, total);
+                sum.add(max * scale, total);
             }
         },
     );
 }
 
-/// `out = exp(score - log_sum)`.
-pub(super) fn softmax<T: Real>(scores: &[T], items: usize, log_sums: &[T], out: &mut [T]) {
+/// `out = exp(scale score - log_sum)`.
+pub(super) fn softmax<T: Real>(scores: &[T], scale: T, items: usize, log_sums: &[T], out: &mut [T]) {
     pulp::Arch::new().dispatch(
         #[inline(always)]
         || {
             let rows = scores.chunks_exact(items).zip(out.chunks_exact_mut(items));
             for ((scores, out), log_sum) in rows.zip(log_sums) {
                 for (out, score) in out.iter_mut().zip(scores) {
-                    *out = (*score - *log_sum).exp_nonpositive();
+                    *out = (*score * scale - *log_sum).exp_nonpositive();
                 }
             }
         },

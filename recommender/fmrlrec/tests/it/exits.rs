@@ -104,8 +104,14 @@ fn check_loss(dims: &[usize], feature_dim: usize, vector_norm: bool) {
         keep: (0..12).map(|at| if at % 4 < 2 { 0.0 } else { 1.0 }).collect(),
         labels: (0..12).map(|at| (at * 7) % ITEMS as u32 + 1).collect(),
     };
-    let exit = Objective { dims: dims[..2].to_vec(), weights: vec![0.3, 0.2], distillation: 0.0 };
-    let main = Objective::mean(dims);
+    let scales = |dims: &[usize]| dims.iter().map(|dim| (16.0 / *dim as f64).sqrt()).collect();
+    let exit = Objective {
+        dims: dims[..2].to_vec(),
+        weights: vec![0.3, 0.2],
+        logit_scales: scales(&dims[..2]),
+        distillation: 0.0,
+    };
+    let main = Objective { logit_scales: scales(dims), ..Objective::mean(dims) };
 
     let host = model.valid();
     let table = host.item_table(features.clone().inner());

@@ -156,7 +156,8 @@ mod parity {
         };
         let values = random(4, (ITEMS + 1) * FEATURES);
         let features = Tensor::from_data(TensorData::new(values, [ITEMS + 1, FEATURES]), &device);
-        let exit = Objective { dims: dims[..1].to_vec(), weights: vec![0.3], distillation: 0.0 };
+        let exit =
+            Objective { dims: dims[..1].to_vec(), weights: vec![0.3], logit_scales: vec![2.0], distillation: 0.0 };
         let mut learner = Learner::<B> {
             model: FmrlRec::new(&config, FEATURES, ITEMS, 9, &device),
             optimizer: AdamW::new(AdamWConfig::new(0.01, 1.0)),
@@ -165,7 +166,8 @@ mod parity {
             exits: vec![Exit { depth: 1, objective: exit }],
             old_table: None,
         };
-        let objective = Objective { distillation: 0.1, ..Objective::mean(dims) };
+        let logit_scales = dims.iter().map(|dim| (16.0 / *dim as f64).sqrt()).collect();
+        let objective = Objective { distillation: 0.1, logit_scales, ..Objective::mean(dims) };
         let batch = batch();
         (0..8).map(|_| learner.step(&batch, &features, &objective, 0.01).unwrap()).collect()
     }

@@ -17,11 +17,13 @@ fn random(seed: u64, n: usize) -> Vec<f32> {
 }
 
 /// Logits of every (position, dim), in f64.
-fn logits(x: &[f32], table: &[f32], dims: &[usize]) -> Vec<Vec<f64>> {
+fn logits(x: &[f32], table: &[f32], objective: &Objective) -> Vec<Vec<f64>> {
+    let Objective { dims, logit_scales, .. } = objective;
     let width = *dims.last().unwrap();
     let score = |x: &[f32], item: &[f32], dim| (0..dim).map(|c| f64::from(x[c]) * f64::from(item[c])).sum::<f64>();
-    let of = |x, dim| table.chunks(width).map(|item| score(x, item, dim)).collect();
-    x.chunks(width).flat_map(|x| dims.iter().map(move |dim| (x, *dim))).map(|(x, dim)| of(x, dim)).collect()
+    let of = |x, dim, scale| table.chunks(width).map(|item| scale * score(x, item, dim)).collect();
+    let rows = x.chunks(width).flat_map(|x| dims.iter().zip(logit_scales).map(move |(dim, scale)| (x, *dim, *scale)));
+    rows.map(|(x, dim, scale)| of(x, dim, scale)).collect()
 }
 
 fn log_softmax(logits: &[f64]) -> Vec<f64> {
@@ -33,7 +35,7 @@ fn log_softmax(logits: &[f64]) -> Vec<f64> {
 fn plain_loss(x: &[f32], table: &[f32], labels: &[u32], objective: &Objective, teacher: &[Vec<f64>]) -> f64 {
     let dims = objective.dims.len();
     let mut sum = 0.0;
-    for (at, logits) in logits(x, table, &objective.dims).iter().enumerate() {
+    for (at, logits) in logits(x, table, objective).iter().enumerate() {
         let (row, dim) = (at / dims, at % dims);
         let log_p = log_softmax(logits);
         let hard = -log_p[labels[row] as usize];
@@ -60,10 +62,11 @@ proptest! {
         let (x, table) = (random(seed, positions * width), random(seed + 1, items * width));
         let labels: Vec<u32> = (0..positions).map(|p| (p * 7 % items) as u32).collect();
         let weights = (0..dims.len()).map(|at| 0.2 + at as f64).collect();
-        let objective = Objective { dims, weights, distillation };
+        let logit_scales = (0..dims.len()).map(|at| 1.5 - 0.4 * at as f64).collect();
+        let objective = Objective { dims, weights, logit_scales, distillation };
         let scoring = Scoring { x: &x, table: &table, factored: &[], features: &[], labels: &labels };
         let result = nested_cross_entropy(scoring, &objective);
-        let teacher = logits(&x, &table, &objective.dims);
+        let teacher = logits(&x, &table, &objective);
         let hard = Objective { distillation: 0.0, ..objective.clone() };
         prop_assert!((result.loss - plain_loss(&x, &table, &labels, &hard, &teacher)).abs() < 1e-4);
         for at in [0, x.len() - 1] {
@@ -95,7 +98,7 @@ proptest! {
         }
         let x = random(seed, positions * 9);
         let labels: Vec<u32> = (0..positions).map(|p| (p * 7 % items) as u32).collect();
-        let objective = Objective::mean(&dims);
+        let objective = Objective { logit_scales: vec![1.5, 0.5, 1.0], ..Objective::mean(&dims) };
         let whole = nested_cross_entropy(Scoring { x: &x, table: &table, factored: &[], features: &[], labels: &labels }, &objective);
 
         let cut = |rows: &[f32]| -> Vec<f32> { rows.chunks(9).flat_map(|row| row[..head].to_vec()).collect() };
@@ -228,7 +231,8 @@ fn portable_norm_agrees_with_the_host_one() {
 fn portable_loss_agrees_with_the_host_one() {
     let (p, items, f) = (20, 5000, 6);
     let labels: Vec<u32> = (0..p as u32).map(|at| at * 211 % items as u32).collect();
-    let objective = Objective { dims: vec![2, 5, 9], weights: vec![0.5, 0.2, 0.3], distillation: 0.3 };
+    let (dims, weights, logit_scales) = (vec![2, 5, 9], vec![0.5, 0.2, 0.3], vec![1.5, 1.0, 0.5]);
+    let objective = Objective { dims, weights, logit_scales, distillation: 0.3 };
     for columns in [9, 5, 2] {
         let slices = objective.dims.iter().filter(|dim| **dim > columns).count();
         let inputs = || {

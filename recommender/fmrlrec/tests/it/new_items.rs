@@ -134,7 +134,9 @@ fn an_old_bundle_opens_and_says_that_it_cannot_take_features_apart() {
     let config_path = path.join("config.json");
     let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&config_path).unwrap()).unwrap();
     config.as_object_mut().unwrap().remove("feature_widths").unwrap();
-    config["train"]["model"].as_object_mut().unwrap().remove("vector_norm").unwrap();
+    for (table, later) in [("model", "vector_norm"), ("objective", "scaled_logits")] {
+        config["train"][table].as_object_mut().unwrap().remove(later).unwrap();
+    }
     crate::refusals::reseal(&path, &config.to_string());
     let bundle = Bundle::open(&path).unwrap();
     let message = bundle.item_vector(&features(1)).unwrap_err().to_string();

@@ -64,7 +64,12 @@ pub(crate) fn config() -> TrainConfig {
             projector_start: ProjectorStart::Normal,
             vector_norm: false,
         },
-        objective: ObjectiveConfig { dim_weights: vec![1.0; 3], distillation: 0.0, exits: Vec::new() },
+        objective: ObjectiveConfig {
+            dim_weights: vec![1.0; 3],
+            scaled_logits: false,
+            distillation: 0.0,
+            exits: Vec::new(),
+        },
         optimizer: OptimizerConfig {
             learning_rate: 0.02,
             warmup_steps: 5,
@@ -188,6 +193,7 @@ fn same_seed_same_bytes_and_resuming_gives_them_too() {
     config.epochs = 3;
     config.model.projector_start = ProjectorStart::Whitened;
     config.model.vector_norm = true;
+    config.objective.scaled_logits = true;
     let (first, second) = (dir.path().join("first"), dir.path().join("second"));
     train(&snapshot, &config, &first, false, Device::Cpu, &mut ()).unwrap();
     let mut stops = 0;

@@ -75,7 +75,12 @@ fn config(args: &BundleArgs) -> TrainConfig {
     let mut dims: Vec<usize> =
         std::iter::successors(Some(args.dim), |dim| (dim / 2 >= SMALLEST_DIM).then_some(dim / 2)).collect();
     dims.reverse();
-    let objective = ObjectiveConfig { dim_weights: vec![1.0; dims.len()], distillation: 0.0, exits: Vec::new() };
+    let objective = ObjectiveConfig {
+        dim_weights: vec![1.0; dims.len()],
+        scaled_logits: false,
+        distillation: 0.0,
+        exits: Vec::new(),
+    };
     TrainConfig {
         features: vec!["waves".into()],
         seed: 1,

@@ -219,7 +219,12 @@ pub(crate) fn train_config() -> TrainConfig {
             projector_start: ProjectorStart::Normal,
             vector_norm: false,
         },
-        objective: ObjectiveConfig { dim_weights: vec![1.0; DIMS.len()], distillation: 0.0, exits: Vec::new() },
+        objective: ObjectiveConfig {
+            dim_weights: vec![1.0; DIMS.len()],
+            scaled_logits: false,
+            distillation: 0.0,
+            exits: Vec::new(),
+        },
         optimizer: OptimizerConfig {
             learning_rate: 0.02,
             warmup_steps: 5,

@@ -108,7 +108,8 @@ fn a_bad_bundle_is_refused_and_the_old_one_keeps_serving() {
     std::fs::write(&weights, bytes).unwrap();
     let narrow = bundle_dir().with_file_name("narrow");
     let model = ModelConfig { nesting_dims: vec![4, 8], ..train_config().model };
-    let objective = ObjectiveConfig { dim_weights: vec![1.0; 2], distillation: 0.0, exits: Vec::new() };
+    let objective =
+        ObjectiveConfig { dim_weights: vec![1.0; 2], scaled_logits: false, distillation: 0.0, exits: Vec::new() };
     train_into(&narrow, TrainConfig { model, objective, epochs: 1, ..train_config() });
 
     let check = |body: Value, status: u16, detail: &str| {
