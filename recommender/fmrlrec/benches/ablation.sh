@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What each option of training is worth at each dim: Amazon Beauty at dims 16, 64, 128, dropout .3 and weight decay
-# .01, one change a run from the committed configuration, and models of one dim trained alone. Prints one Markdown table.
+# What each option of training is worth at each dim: Amazon Beauty at dims 16, 64, 128, one change a run from the base (the
+# committed configuration with dropout .3, weight decay .01 and one softmax temperature for all dims), and models of one
+# dim trained alone. Prints one Markdown table.
 #
 #   recommender/fmrlrec/benches/ablation.sh [EPOCHS=6] [SEED=7] [ROW...]
 #
@@ -19,14 +20,15 @@ mkdir -p "$out"
 # bundle NAME: where the Bundle of its configuration lies.
 bundle() { echo "$out/$1-$(sha256sum "$out/$1.toml" | cut -c1-8)"; }
 
-# train NAME SED...: a run whose configuration is the committed one changed by sed.
+# train NAME SED...: a run whose configuration is the base changed by sed.
 train() {
     local name="$1" config="$out/$1.toml" resume=() output
     shift
     # Few epochs need less dropout than the committed ones.
     sed -e "s/^epochs = .*/epochs = $epochs/; s/^seed = .*/seed = $seed/; s/^dropout = .*/dropout = 0.3/" \
         -e 's/^nesting_dims = .*/nesting_dims = [16, 64, 128]/' \
-        -e 's/^dim_weights = .*/dim_weights = [1.0, 1.0, 1.0]/' -e 's/^weight_decay = .*/weight_decay = 0.01/' "$@" \
+        -e 's/^dim_weights = .*/dim_weights = [1.0, 1.0, 1.0]/' -e 's/^weight_decay = .*/weight_decay = 0.01/' \
+        -e 's/^scaled_logits = .*/scaled_logits = false/' "$@" \
         recommender/fmrlrec/configs/amazon-beauty.toml >"$config"
     output="$(bundle "$name")"
     [[ ! -f "$output/bundle.json" ]] || return 0
@@ -34,14 +36,17 @@ train() {
     RAYON_NUM_THREADS=1 "$program" train --config "$config" --snapshot "$snapshot" --output "$output" \
         "${resume[@]}" >"$out/$name.log" 2>&1 || { tail -n 3 "$out/$name.log" >&2; return 1; }
 }
-# alone DIM: a model of this one dim.
-alone() { train "alone-$1" -e "s/^nesting_dims = .*/nesting_dims = [$1]/" -e 's/^dim_weights = .*/dim_weights = [1.0]/'; }
+# alone NAME DIM SED...: a model of this one dim.
+alone() { train "$1" -e "s/^nesting_dims = .*/nesting_dims = [$2]/" -e 's/^dim_weights = .*/dim_weights = [1.0]/' "${@:3}"; }
 
 # run NAME: one row of the table.
 run() {
     case "$1" in
-        committed) train "$1" -e '' ;;
-        alone-*) alone "${1#alone-}" ;;
+        base) train "$1" -e '' ;;
+        alone-*) alone "$1" "${1#alone-}" ;;
+        # With the committed weight decay and temperatures, to be compared with the committed run of all dims.
+        committed-alone-*) alone "$1" "${1#committed-alone-}" -e 's/^scaled_logits = .*/scaled_logits = true/' \
+            -e 's/^weight_decay = .*/weight_decay = 0.9/' ;;
         no-vector-norm) train "$1" -e 's/^vector_norm = .*/vector_norm = false/' ;;
         principal-start) train "$1" -e 's/"whitened"/"principal"/' ;;
         normal-start) train "$1" -e 's/"whitened"/"normal"/' ;;
@@ -49,6 +54,9 @@ run() {
         weight-decay-0.9) train "$1" -e 's/^weight_decay = .*/weight_decay = 0.9/' ;;
         dropout-0.5) train "$1" -e 's/^dropout = .*/dropout = 0.5/' ;;
         distillation-0.3) train "$1" -e 's/^distillation = .*/distillation = 0.3/' ;;
+        scaled-logits) train "$1" -e 's/^scaled_logits = .*/scaled_logits = true/' ;;
+        scaled-logits-and-weights) train "$1" -e 's/^scaled_logits = .*/scaled_logits = true/' \
+            -e 's/^dim_weights = .*/dim_weights = [3.0, 2.0, 1.0]/' ;;
         small-dims-weigh-more) train "$1" -e 's/^dim_weights = .*/dim_weights = [3.0, 2.0, 1.0]/' ;;
         neither) train "$1" -e 's/^vector_norm = .*/vector_norm = false/' -e 's/"whitened"/"principal"/' ;;
         exit-after-block-1) train "$1" -e '/^distillation = /a\\n[[objective.exits]]\ndepth = 1\ndim = 128\nweight = 0.5' ;;
@@ -57,8 +65,8 @@ run() {
 }
 
 names=("${@:3}")
-[[ ${#names[@]} -gt 0 ]] || names=(committed alone-64 no-vector-norm principal-start neither no-item-embedding alone-16
-    small-dims-weigh-more dropout-0.5 weight-decay-0.9 distillation-0.3 normal-start exit-after-block-1)
+[[ ${#names[@]} -gt 0 ]] || names=(base alone-64 scaled-logits no-vector-norm principal-start neither no-item-embedding alone-16
+    small-dims-weigh-more scaled-logits-and-weights dropout-0.5 weight-decay-0.9 distillation-0.3 normal-start exit-after-block-1)
 # Through xargs, so that Ctrl-C reaches both trainings; each then leaves a checkpoint.
 export -f bundle train alone run
 export out snapshot program epochs seed
