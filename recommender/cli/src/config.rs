@@ -28,10 +28,22 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str, name: &str) -> anyhow::Resu
             let line = text[..span.start.min(text.len())].matches('\n').count() + 1;
             format!(" line {line}")
         });
-        bad_input(format!("config {name}{at}: {}", with_field(field, error.message())))
+        bad_input(format!("config {name}{at}: {}", with_field(field, &in_words(error.message()))))
     };
     let document = toml::Deserializer::parse(text).map_err(|error| refuse("", &error))?;
     serde_path_to_error::deserialize(document).map_err(|error| refuse(&error.path().to_string(), error.inner()))
+}
+
+/// The message with what was expected in words, where serde names a type of Rust.
+fn in_words(message: &str) -> String {
+    let Some((found, kind)) = message.rsplit_once(", expected ") else { return message.to_owned() };
+    let expected = match kind {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        other => other,
+    };
+    format!("{found}, expected {expected}")
 }
 
 /// The message behind the field that it is about, such as `model.blocks`, unless it is about the whole config (`.`) or
@@ -90,7 +102,8 @@ mod tests {
         check("seed = 1\nsede = 2\n", &["a.toml line 2", "unknown field `sede`"]);
         check("seed = \"x\"\n", &["a.toml line 1: seed: invalid type"]);
         check("seed = \n", &["a.toml line 1"]);
-        check("seed = -1\n", &["a.toml line 1: seed: ", "-1"]);
+        check("seed = -1\n", &["a.toml line 1: seed: ", "-1", "expected a whole number from 0"]);
+        check("seed = 1.5\n", &["a.toml line 1: seed: ", "`1.5`, expected a whole number from 0"]);
         check("seed = 1\n[model]\nblocks = \"2\"\n", &["a.toml line 3: model.blocks: invalid type: string \"2\""]);
         check("seed = 1\n[model]\n", &["a.toml", "model: missing field `blocks`"]);
         check("seed = 1\n[model]\nblocs = 2\n", &["a.toml line 3: model.blocs: unknown field `blocs`"]);

@@ -97,13 +97,14 @@ impl<B: UpdateBackend> AdamW<B> {
     ) -> Result<(M, f64), Divergence> {
         let mut gather = Gather::<B> { grads, names: Vec::new(), found: Vec::new(), path: Path::default() };
         module.visit(&mut gather);
-        let norm = B::sum_of_squares(&gather.found).sqrt();
+        let found = B::row_by_row(gather.found);
+        let norm = B::sum_of_squares(&found).sqrt();
         if !norm.is_finite() {
             return Err(Divergence::Gradient(norm));
         }
         self.step += 1;
         let clip = (self.config.clip_norm / (norm + 1e-6)).min(1.0);
-        let grads = gather.names.into_iter().zip(gather.found).collect();
+        let grads = gather.names.into_iter().zip(found).collect();
         let mut map = Map { optimizer: self, grads, learning_rate, clip, path: Path::default() };
         Ok((module.map(&mut map), norm))
     }

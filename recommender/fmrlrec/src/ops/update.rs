@@ -45,6 +45,12 @@ pub trait UpdateBackend: Backend {
 
     /// Sum of the squares of all elements.
     fn sum_of_squares(tensors: &[FloatTensor<Self>]) -> f64;
+
+    /// The same tensors row by row. Gradients of matrices come transposed, and a CPU would turn them each time that it
+    /// reads them; a GPU's kernels read them as they are.
+    fn row_by_row(tensors: Vec<FloatTensor<Self>>) -> Vec<FloatTensor<Self>> {
+        tensors
+    }
 }
 
 impl UpdateBackend for Flex {
@@ -62,10 +68,16 @@ impl UpdateBackend for Flex {
         };
         tensors.iter().map(squares).sum()
     }
+
+    fn row_by_row(tensors: Vec<FlexTensor>) -> Vec<FlexTensor> {
+        tensors.into_par_iter().map(|tensor| tensor.to_contiguous()).collect()
+    }
 }
 
+/// Chunks are added up in order, so that the number of threads does not matter.
 fn squares<T: Real>(tensor: &FlexTensor) -> f64 {
-    tensor.to_contiguous().storage::<T>().iter().map(|value| value.into_f64().powi(2)).sum()
+    let of_chunk = |chunk: &[T]| chunk.iter().map(|value| value.into_f64().powi(2)).sum::<f64>();
+    tensor.to_contiguous().storage().par_chunks(CHUNK).map(of_chunk).collect::<Vec<f64>>().into_iter().sum()
 }
 
 fn flex_adamw<T: Real>(values: FlexTensor, grad: FlexTensor, moments: FlexTensor, update: &Update) -> [FlexTensor; 2] {
