@@ -38,8 +38,11 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str, name: &str) -> anyhow::Resu
 fn in_words(message: &str) -> String {
     let Some((found, kind)) = message.rsplit_once(", expected ") else { return message.to_owned() };
     let expected = match kind {
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0",
-        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number from 0",
+        "i64" => "a whole number",
         "f32" | "f64" => "a number",
         other => other,
     };
@@ -68,6 +71,8 @@ mod tests {
         model: Option<Model>,
         #[serde(default)]
         tiers: Vec<Tier>,
+        #[serde(default)]
+        rate: u32,
     }
 
     #[derive(Debug, serde::Deserialize)]
@@ -103,6 +108,10 @@ mod tests {
         check("seed = \"x\"\n", &["a.toml line 1: seed: invalid type"]);
         check("seed = \n", &["a.toml line 1"]);
         check("seed = -1\n", &["a.toml line 1: seed: ", "-1", "expected a whole number from 0"]);
+        check(
+            "seed = 1\nrate = 5000000000\n",
+            &["a.toml line 2: rate: ", "expected a whole number from 0 to 4294967295"],
+        );
         check("seed = 1.5\n", &["a.toml line 1: seed: ", "`1.5`, expected a whole number from 0"]);
         check("seed = 1\n[model]\nblocks = \"2\"\n", &["a.toml line 3: model.blocks: invalid type: string \"2\""]);
         check("seed = 1\n[model]\n", &["a.toml", "model: missing field `blocks`"]);

@@ -14,13 +14,6 @@ pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         bundle.shape().check_block_dims(block_dims)?;
     }
     let snapshot = open_snapshot(&args.snapshot)?;
-    if snapshot.fingerprint()? != bundle.trained_on() {
-        note(&format!(
-            "{} is not the Snapshot that {} was trained on: what it holds out may be what training saw",
-            args.snapshot.display(),
-            args.bundle.display(),
-        ));
-    }
     let split = match args.split {
         SplitName::Test => Split::Test,
         SplitName::Validation => Split::Validation,
@@ -35,6 +28,13 @@ pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     };
     let report = fmrlrec::evaluate(&bundle, &snapshot, split, part, &mut shown)?;
     progress.finish();
+    if snapshot.fingerprint()? != bundle.trained_on() {
+        note(&format!(
+            "{} is not the Snapshot that {} was trained on: if its interactions differ, what it holds out may be what training saw",
+            args.snapshot.display(),
+            args.bundle.display(),
+        ));
+    }
     let path = write_report(&report, &args.output)?;
     say(&crate::table::quality(&report))?;
     say(&format!("{} users, {} items, {} split; {}", report.users, report.items, report.split, path.display()))

@@ -20,7 +20,7 @@ const MAX_LINE_BYTES: u64 = 128 * 1024;
 /// it into smaller ones on a server, which does nothing else meanwhile.
 const BATCH_EVENTS: usize = 4096;
 /// Bad lines that a refusal shows; it counts the others.
-const MOST_SHOWN: usize = 10;
+const MOST_SHOWN: usize = 5;
 /// A file has one partition; an event's offset is the number of its line.
 const PARTITION: u32 = 0;
 
@@ -142,8 +142,10 @@ impl EventFile<'_> {
             tick(progress, "check events", line.count);
             if let Err(reason) = line.events {
                 bad += 1;
-                if shown.len() < MOST_SHOWN {
-                    shown.push(self.at(line.number, &reason));
+                match shown.len() {
+                    0 => shown.push(self.at(line.number, &reason)),
+                    1..MOST_SHOWN => shown.push(format!("line {}: {reason}", line.number)),
+                    _ => {}
                 }
             }
             Ok(())
@@ -178,11 +180,9 @@ impl EventFile<'_> {
                 break;
             }
             number += 1;
-            let events = if line.len() as u64 > MAX_LINE_BYTES {
-                if line.last() != Some(&b'\n') {
-                    reader.skip_until(b'\n').map_err(refuse)?;
-                }
-                Err(format!("is longer than {MAX_LINE_BYTES} bytes; give one event a line"))
+            let too_long = line.len() as u64 > MAX_LINE_BYTES && line.last() != Some(&b'\n');
+            let events = if too_long {
+                Err(format!("is longer than {MAX_LINE_BYTES} bytes; give one event a line. Nothing after it was read"))
             } else if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             } else {
@@ -190,6 +190,10 @@ impl EventFile<'_> {
             };
             count += 1;
             each(Line { count, number, events })?;
+            // Its end may be far away, or nowhere.
+            if too_long {
+                break;
+            }
         }
         if count == 0 {
             return Err(bad_input(format!("{shown} holds no event; give one JSON object a line")));

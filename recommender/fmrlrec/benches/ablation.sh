@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What each option of training is worth at each dim: Amazon Beauty at dims 16, 64, 128, one change a run from the base (the
-# committed configuration with dropout .3, weight decay .01 and one softmax temperature for all dims), and models of one
-# dim trained alone. Prints one Markdown table.
+# What each option of training is worth at each dim: Amazon Beauty at dims 16, 64, 128, what a row's name says changed from
+# the base (the committed configuration with dropout .3, weight decay .01 and one softmax temperature for all dims), and
+# models of one dim trained alone. Prints one Markdown table.
 #
 #   recommender/fmrlrec/benches/ablation.sh [EPOCHS=6] [SEED=7] [ROW...]
 #
@@ -24,11 +24,13 @@ bundle() { echo "$out/$1-$(sha256sum "$out/$1.toml" | cut -c1-8)"; }
 train() {
     local name="$1" config="$out/$1.toml" resume=() output
     shift
-    # Few epochs need less dropout than the committed ones.
-    sed -e "s/^epochs = .*/epochs = $epochs/; s/^seed = .*/seed = $seed/; s/^dropout = .*/dropout = 0.3/" \
+    # Rows of one table stay comparable when the committed configuration changes.
+    local base=(-e 's/^dropout = .*/dropout = 0.3/' -e 's/^weight_decay = .*/weight_decay = 0.01/'
+        -e 's/^scaled_logits = .*/scaled_logits = false/')
+    [[ "$name" != committed-* ]] || base=()
+    sed -e "s/^epochs = .*/epochs = $epochs/; s/^seed = .*/seed = $seed/" "${base[@]}" \
         -e 's/^nesting_dims = .*/nesting_dims = [16, 64, 128]/' \
-        -e 's/^dim_weights = .*/dim_weights = [1.0, 1.0, 1.0]/' -e 's/^weight_decay = .*/weight_decay = 0.01/' \
-        -e 's/^scaled_logits = .*/scaled_logits = false/' "$@" \
+        -e 's/^dim_weights = .*/dim_weights = [1.0, 1.0, 1.0]/' "$@" \
         recommender/fmrlrec/configs/amazon-beauty.toml >"$config"
     output="$(bundle "$name")"
     [[ ! -f "$output/bundle.json" ]] || return 0
@@ -44,9 +46,8 @@ run() {
     case "$1" in
         base) train "$1" -e '' ;;
         alone-*) alone "$1" "${1#alone-}" ;;
-        # With the committed weight decay and temperatures, to be compared with the committed run of all dims.
-        committed-alone-*) alone "$1" "${1#committed-alone-}" -e 's/^scaled_logits = .*/scaled_logits = true/' \
-            -e 's/^weight_decay = .*/weight_decay = 0.9/' ;;
+        # To be compared with the committed run of all dims.
+        committed-alone-*) alone "$1" "${1#committed-alone-}" ;;
         no-vector-norm) train "$1" -e 's/^vector_norm = .*/vector_norm = false/' ;;
         principal-start) train "$1" -e 's/"whitened"/"principal"/' ;;
         normal-start) train "$1" -e 's/"whitened"/"normal"/' ;;

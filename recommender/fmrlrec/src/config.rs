@@ -10,8 +10,8 @@ use std::ops::RangeInclusive;
 /// Weights of parts of the loss: within them no sum, quotient or product of two is infinite or 0.
 const WEIGHTS: RangeInclusive<f64> = 1e-6..=1e6;
 
-/// The dim whose scores stay as they are with `objective.scaled_logits`. Any would do, since `user_norm` learns its
-/// scale: this one starts all dims at a nearly flat softmax.
+/// The dim whose scores stay as they are with `objective.scaled_logits`. With `model.vector_norm` any would do, since
+/// `user_norm` learns its scale: this one starts all dims at a nearly flat softmax.
 const UNSCALED_DIM: f64 = 64.0;
 
 /// The shape of the model.
@@ -55,8 +55,8 @@ pub struct ObjectiveConfig {
     /// Relative weight of each nesting dim's cross entropy, in the order of `model.nesting_dims`;
     /// equal ones are the paper's.
     pub dim_weights: Vec<f64>,
-    /// Whether scores are divided by the root of their dim before the softmax (see [`ObjectiveConfig::logit_scales`]), so
-    /// that a small dim's softmax can be as sharp as a large one's; the paper's are not.
+    /// Whether scores are multiplied by `sqrt(64 / dim)` before the softmax (see [`ObjectiveConfig::logit_scales`]), so that
+    /// a small dim's softmax can be as sharp as a large one's; meant for `model.vector_norm`. The paper's are not.
     pub scaled_logits: bool,
     /// Share of the largest dim's softmax in the targets of the smaller dims, 0 to below 1; 0 is the
     /// paper's.

@@ -111,14 +111,14 @@ fn a_bad_line_is_named_and_nothing_is_applied() {
     );
     check(&"x".repeat(200_000), &["line 6", "longer than"]);
     check("not json", &["line 6", "column"]);
-    // The first ten are shown, whatever is wrong with each; all are counted.
+    // The first five are shown, whatever is wrong with each; all are counted, up to one too long to read past.
     let long = "x".repeat(200_000);
     check(
-        &format!("{long}\nnot json\n{}", "{}\n".repeat(9)),
-        &["line 6: is longer than", "line 7", "line 15", "11 of 15 lines are bad; nothing was applied"],
+        &format!("not json\n{}{long}\n{{}}", "{}\n".repeat(5)),
+        &["events.jsonl line 6: ", "; line 7: ", "; line 10: ", "; 7 of 11 lines are bad; nothing was applied"],
     );
     let said = run(["ingest", "--events", text(&events), "--store", text(&store)]).stderr;
-    assert!(!said.contains("line 16"), "{said}");
+    assert!(!said.contains("line 11"), "{said}");
 }
 
 #[test]

@@ -62,8 +62,8 @@ impl<B: Backend> Projector<B> {
     }
 }
 
-/// Scale of a fresh `user_norm`: scores of fresh vectors then have a standard deviation of `.1 sqrt(d)`,
-/// an almost flat softmax at every dim.
+/// Scale of a fresh `user_norm`: scores of fresh vectors then have a standard deviation of `.1 sqrt(d)` (.8 at every dim
+/// with `objective.scaled_logits`), an almost flat softmax.
 const USER_SCALE: f64 = 0.1;
 
 /// The model.
@@ -76,7 +76,8 @@ pub struct FmrlRec<B: Backend> {
     /// LRU blocks in order.
     pub blocks: Vec<Block<B>>,
     /// Last layer of the item vectors, with `vector_norm`: then scores compare directions, slice by
-    /// slice, and the scale of `user_norm` is the softmax's inverse temperature. Not in the paper.
+    /// slice, and the scale of `user_norm` is the softmax's inverse temperature (but for a fixed factor a dim with
+    /// `objective.scaled_logits`). Not in the paper.
     pub item_norm: Option<NestedLayerNorm<B>>,
     /// Last layer of the user vectors, with `vector_norm`.
     pub user_norm: Option<NestedLayerNorm<B>>,

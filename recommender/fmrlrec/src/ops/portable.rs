@@ -153,6 +153,8 @@ pub fn nested_cross_entropy<B: Backend>(
     let table = tensor::<B>(table);
     let (items, width) = (table.dims()[0], table.dims()[1]);
     let slices = slices(&objective.dims);
+    assert_eq!(objective.weights.len(), slices.len(), "one weight a dim");
+    assert_eq!(objective.logit_scales.len(), slices.len(), "one logit scale a dim");
     let columns = slices.iter().take_while(|slice| slice.end <= width).count();
     let (products, features) = match factored {
         Some(Factored { products, features }) => (Some(tensor::<B>(products)), Some(tensor::<B>(features))),

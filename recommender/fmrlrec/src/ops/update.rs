@@ -46,8 +46,8 @@ pub trait UpdateBackend: Backend {
     /// Sum of the squares of all elements.
     fn sum_of_squares(tensors: &[FloatTensor<Self>]) -> f64;
 
-    /// The same tensors row by row. Gradients of matrices come transposed, and a CPU would turn them each time that it
-    /// reads them; a GPU's kernels read them as they are.
+    /// The same tensors row by row. Gradients of matrices come transposed and are read twice, and a CPU would turn them
+    /// each time. A GPU reads them as they lie for the squares, and turns them in `adamw`.
     fn row_by_row(tensors: Vec<FloatTensor<Self>>) -> Vec<FloatTensor<Self>> {
         tensors
     }
