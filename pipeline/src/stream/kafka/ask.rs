@@ -12,6 +12,8 @@ use std::time::Duration;
 const ANSWER: Duration = Duration::from_secs(10);
 /// Events of the library that are read to find out why it does not connect.
 const EVENTS: usize = 64;
+/// Wait for each: on a busy machine the reason comes after the question has failed.
+const EVENT: Duration = Duration::from_millis(20);
 
 /// How many partitions a topic has; none if it does not exist.
 ///
@@ -25,7 +27,7 @@ pub(super) fn ask(
     partition_count(consumer, topic).map_err(|error| {
         // Why it did not connect lies among the events, which a question does not read.
         for _ in 0..EVENTS {
-            let _ = consumer.poll(Duration::ZERO);
+            let _ = consumer.poll(EVENT);
         }
         let told = consumer.context().shared().last_told.clone();
         if let Some(kept_out) = kept_out(config, told.as_ref()) {
