@@ -185,6 +185,24 @@ impl TrainObserver for StopAt {
     }
 }
 
+/// The configuration's temperatures reach the loss, and those of an exit are its dims' own.
+#[test]
+fn every_part_of_the_loss_has_the_temperatures_of_its_dims() {
+    let mut config = config();
+    config.model.blocks = 2;
+    config.objective.exits = vec![ExitConfig { depth: 1, dim: config.model.nesting_dims[0], weight: 0.5 }];
+    let check = |config: &TrainConfig, scale: &dyn Fn(usize) -> f64| {
+        let exit = config.exits().remove(0).objective;
+        for part in [config.objective(), exit] {
+            let expect: Vec<f64> = part.dims.iter().map(|dim| scale(*dim)).collect();
+            assert_eq!(part.logit_scales, expect);
+        }
+    };
+    check(&config, &|_| 1.0);
+    config.objective.scaled_logits = true;
+    check(&config, &|dim| (64.0 / dim as f64).sqrt());
+}
+
 #[test]
 fn same_seed_same_bytes_and_resuming_gives_them_too() {
     let dir = tempfile::tempdir().unwrap();
