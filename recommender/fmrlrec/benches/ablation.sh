@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What each option of training is worth at each dim: Amazon Beauty at dims 16, 64, 128, what a row's name says changed from
 # the base (the committed configuration with dropout .3, weight decay .01 and one softmax temperature for all dims), and
-# models of one dim trained alone. Prints one Markdown table.
+# models of one dim trained alone. Rows named committed-... change the committed configuration itself. Prints one Markdown
+# table.
 #
 #   recommender/fmrlrec/benches/ablation.sh [EPOCHS=6] [SEED=7] [ROW...]
 #
@@ -46,8 +47,16 @@ run() {
     case "$1" in
         base) train "$1" -e '' ;;
         alone-*) alone "$1" "${1#alone-}" ;;
+        # Rows of the committed weight decay and temperatures, to be compared with one another.
+        committed-dropout-0.3) train "$1" -e 's/^dropout = .*/dropout = 0.3/' ;;
+        committed-dropout-by-slice) train "$1" -e 's/^dropout = .*/dropout = [0.0, 0.1, 0.3]/' ;;
+        committed-dropout-and-weights) train "$1" -e 's/^dropout = .*/dropout = [0.0, 0.1, 0.3]/' \
+            -e 's/^dim_weights = .*/dim_weights = [4.0, 2.0, 1.0]/' ;;
         # To be compared with the committed run of all dims.
-        committed-alone-*) alone "$1" "${1#committed-alone-}" ;;
+        committed-alone-*-dropout-*)
+            local dim="${1#committed-alone-}"
+            alone "$1" "${dim%%-*}" -e "s/^dropout = .*/dropout = ${1##*-}/"
+            ;;
         no-vector-norm) train "$1" -e 's/^vector_norm = .*/vector_norm = false/' ;;
         principal-start) train "$1" -e 's/"whitened"/"principal"/' ;;
         normal-start) train "$1" -e 's/"whitened"/"normal"/' ;;
@@ -67,7 +76,8 @@ run() {
 
 names=("${@:3}")
 [[ ${#names[@]} -gt 0 ]] || names=(base alone-64 scaled-logits no-vector-norm principal-start neither no-item-embedding alone-16
-    small-dims-weigh-more scaled-logits-and-weights dropout-0.5 weight-decay-0.9 distillation-0.3 normal-start exit-after-block-1)
+    small-dims-weigh-more scaled-logits-and-weights dropout-0.5 weight-decay-0.9 distillation-0.3 normal-start
+    exit-after-block-1 committed-dropout-0.3 committed-dropout-by-slice committed-dropout-and-weights)
 # Through xargs, so that Ctrl-C reaches both trainings; each then leaves a checkpoint.
 export -f bundle train alone run
 export out snapshot program epochs seed

@@ -90,7 +90,7 @@ fn steps<B: TrainingBackend>(settings: &Settings) -> Result<serde_json::Value, S
     let mut learner = Learner::<B> {
         model: model(settings)?,
         optimizer: AdamW::new(AdamWConfig::new(0.01, 5.0)),
-        dropout: number("dropout")?,
+        dropout: vec![number("dropout")?; dims[dims.len() - 1]],
         seed: 1,
         exits: Vec::new(),
         old_table: None,

@@ -109,6 +109,16 @@ pub struct OptimizerConfig {
     pub clip_norm: f64,
 }
 
+/// Share of activations dropped.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "`dropout` must be a number, or a list of one number for each nesting dim")]
+pub enum DropoutConfig {
+    /// The same everywhere, as in the paper.
+    Everywhere(f64),
+    /// One share a nesting dim, for the columns that it adds to the dim before it.
+    BySlice(Vec<f64>),
+}
+
 /// When to stop before the last epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -143,7 +153,7 @@ pub struct TrainConfig {
     /// Labelled positions a step, about.
     pub batch_positions: usize,
     /// Share of activations dropped.
-    pub dropout: f64,
+    pub dropout: DropoutConfig,
     /// The model.
     pub model: ModelConfig,
     /// The loss.
@@ -200,6 +210,16 @@ impl TrainConfig {
         }
     }
 
+    /// Share of activations dropped in each of the model's columns.
+    pub fn dropout_of_columns(&self) -> Vec<f64> {
+        let dims = &self.model.nesting_dims;
+        let rate = |column| match &self.dropout {
+            DropoutConfig::Everywhere(rate) => *rate,
+            DropoutConfig::BySlice(rates) => rates[dims.partition_point(|dim| *dim <= column)],
+        };
+        (0..self.model.largest_dim()).map(rate).collect()
+    }
+
     /// Each exit's depth, weight and loss: the mean over its dims, weighted as at the last block.
     pub fn exits(&self) -> Vec<Exit> {
         let exit = |exit: &ExitConfig| {
@@ -254,7 +274,7 @@ impl TrainConfig {
             self.batch_positions,
             "must be in 1..=1000000",
         )?;
-        check((0.0..1.0).contains(&self.dropout), "dropout", self.dropout, "must be in 0..1")?;
+        self.validate_dropout()?;
         self.validate_optimizer()?;
         let metric = self.early_stopping.metric.as_str();
         check(
@@ -264,6 +284,19 @@ impl TrainConfig {
             "must be one like ndcg@10 or recall@20",
         )?;
         check(self.early_stopping.patience > 0, "early_stopping.patience", 0, "must be at least 1")
+    }
+
+    fn validate_dropout(&self) -> Result<(), TrainError> {
+        let good = |rate: &f64| (0.0..1.0).contains(rate);
+        match &self.dropout {
+            DropoutConfig::Everywhere(rate) => check(good(rate), "dropout", rate, "must be in 0..1"),
+            DropoutConfig::BySlice(rates) => check(
+                rates.len() == self.model.nesting_dims.len() && rates.iter().all(good),
+                "dropout",
+                rates,
+                "must be one number in 0..1, or one for each nesting dim",
+            ),
+        }
     }
 
     fn validate_optimizer(&self) -> Result<(), TrainError> {

@@ -20,8 +20,8 @@ pub struct Learner<B: TrainingBackend> {
     pub model: FmrlRec<B>,
     /// Its optimizer, which also counts the steps.
     pub optimizer: AdamW<B::InnerBackend>,
-    /// Share of activations dropped.
-    pub dropout: f64,
+    /// Share of activations dropped in each column, `D` of them; empty for none.
+    pub dropout: Vec<f64>,
     /// With the step's number it fixes the dropout masks.
     pub seed: u64,
     /// Exits trained beside the last block's output.
@@ -71,7 +71,7 @@ impl<B: TrainingBackend> Learner<B> {
         objective: &Objective,
         learning_rate: f64,
     ) -> Result<f64, Divergence> {
-        let mut dropout = Dropout::new(self.dropout, self.seed, self.optimizer.step);
+        let mut dropout = Dropout::new(&self.dropout, self.seed, self.optimizer.step);
         let scored = self.forward(batch, features, objective, &mut dropout);
         let old = self.old_table.as_ref();
         let loss = total_loss(scored, &batch.labels, objective, &self.exits, old);

@@ -40,8 +40,8 @@ pub use adamw::{AdamW, AdamWConfig, DecayRule};
 pub use bundle::{BUNDLE_VERSION, Bundle, BundleShape, FeatureWidth};
 pub use compatibility::OldTable;
 pub use config::{
-    CompatibilityConfig, EarlyStopping, ExitConfig, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart,
-    TrainConfig,
+    CompatibilityConfig, DropoutConfig, EarlyStopping, ExitConfig, ModelConfig, ObjectiveConfig, OptimizerConfig,
+    ProjectorStart, TrainConfig,
 };
 pub use cut::Cut;
 pub use data::{Batch, LeaveOneOut, Split, pack_histories, training_batches};

@@ -163,7 +163,7 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
             learner: Learner {
                 model,
                 optimizer,
-                dropout: config.dropout,
+                dropout: config.dropout_of_columns(),
                 seed: config.seed,
                 exits: config.exits(),
                 old_table,

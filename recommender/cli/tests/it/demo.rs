@@ -140,6 +140,7 @@ fn the_committed_sample_builds_trains_and_serves() {
         fs::read_to_string(top.join("recommender/fmrlrec/configs/demo.toml")).unwrap().parse().unwrap();
     config["epochs"] = 1.into();
     config["model"]["nesting_dims"] = vec![8, 16].into();
+    config["dropout"] = vec![0.0, 0.1].into();
     config["objective"]["dim_weights"] = vec![1.0, 1.0].into();
     let short = data.path("short.toml");
     fs::write(&short, config.to_string()).unwrap();

@@ -101,8 +101,8 @@ impl<B: NestedBackend, C: CheckpointStrategy> NestedBackend for Autodiff<B, C> {
         panic!("the norm has no second derivative: nothing in training asks for one")
     }
 
-    fn dropout_mask(mask: &Mask, shape: [usize; 2], device: &Self::Device) -> FloatTensor<Self> {
-        <Self as AutodiffBackend>::from_inner(B::dropout_mask(mask, shape, device))
+    fn dropout_mask(mask: &Mask, rows: usize, device: &Self::Device) -> FloatTensor<Self> {
+        <Self as AutodiffBackend>::from_inner(B::dropout_mask(mask, rows, device))
     }
 
     fn nested_cross_entropy(

@@ -66,23 +66,27 @@ impl<R: CubeRuntime, F: FloatElement, I: IntElement, BT: BoolElement> NestedBack
         [du, shares.sum_dim(0).reshape([2, d]).into_primitive().tensor()]
     }
 
-    fn dropout_mask(mask: &Mask, shape: [usize; 2], device: &Self::Device) -> CubeTensor<R> {
-        let state = Tensor::<Self, 1, Int>::from_data(TensorData::new(chacha_state(mask).to_vec(), [16]), device);
-        let state = state.into_primitive();
-        let out = empty_device_contiguous_dtype(state.client.clone(), device.clone(), shape.into(), F::dtype());
+    fn dropout_mask(mask: &Mask, rows: usize, device: &Self::Device) -> CubeTensor<R> {
+        let width = mask.columns.len();
+        // Thresholds as bits, as the state: there are no unsigned tensors.
+        let thresholds = mask.columns.iter().map(|column| column.threshold as i32);
+        let words: Vec<i32> = chacha_state(mask).into_iter().chain(thresholds).collect();
+        let words = Tensor::<Self, 1, Int>::from_data(TensorData::new(words, [16 + width]), device).into_primitive();
+        let scales: Vec<f32> = mask.columns.iter().map(|column| column.scale).collect();
+        let scales = Tensor::<Self, 1>::from_data(TensorData::new(scales, [width]), device).into_primitive().tensor();
+        let out = empty_device_contiguous_dtype(words.client.clone(), device.clone(), [rows, width].into(), F::dtype());
         let skip = (mask.start % 16) as usize;
-        let units = (skip + shape[0] * shape[1]).div_ceil(16);
+        let units = (skip + rows * width).div_ceil(16);
         let cube_dim = CubeDim::new(&out.client, units);
         dropout_mask::launch::<R>(
             &out.client.clone(),
             calculate_cube_count_elemwise(&out.client, units, cube_dim),
             cube_dim,
-            state.clone().into_tensor_arg(),
+            words.clone().into_tensor_arg(),
+            scales.into_tensor_arg(),
             out.clone().into_tensor_arg(),
             skip,
-            mask.threshold,
-            mask.scale,
-            [out.dtype.into(), state.dtype.into()],
+            [out.dtype.into(), words.dtype.into()],
         );
         out
     }

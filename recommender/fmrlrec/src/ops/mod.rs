@@ -24,7 +24,7 @@ mod step_kernels;
 mod update;
 
 pub use cross_entropy::{CrossEntropy, Objective, Scoring, nested_cross_entropy};
-pub use mask::Mask;
+pub use mask::{Mask, MaskColumn};
 pub use norm::{LAYER_NORM_EPS, nested_norm, nested_norm_backward};
 pub(crate) use product::{Matrix, multiply_add};
 pub use product::{add_slice_scores, slices};
@@ -83,12 +83,12 @@ pub trait NestedBackend: Backend {
         Self::float_mul(tensor, factor)
     }
 
-    /// A dropout mask of `shape`, the same on every backend: 0 or `scale`.
+    /// `rows` rows of a dropout mask, the same on every backend: each element is 0 or its column's scale.
     ///
     /// # Shapes
-    /// `[n, d]`.
-    fn dropout_mask(mask: &Mask, shape: [usize; 2], device: &Self::Device) -> FloatTensor<Self> {
-        let values = TensorData::new(mask.values(shape[0] * shape[1]), shape);
+    /// `[rows, D]` for a mask of `D` columns.
+    fn dropout_mask(mask: &Mask, rows: usize, device: &Self::Device) -> FloatTensor<Self> {
+        let values = TensorData::new(mask.values(rows), [rows, mask.columns.len()]);
         Tensor::<Self, 2>::from_data(values, device).into_primitive().tensor()
     }
 

@@ -4,14 +4,14 @@ use cubecl::prelude::*;
 
 /// A dropout mask from ChaCha8's words: one thread a block of 16 words.
 ///
-/// `state` `[16]` is the first block's input; `out` takes the words from `skip` of that block on.
+/// `words` `[16 + d]` is the first block's input, then the threshold of each column; `out` `[n, d]` takes ChaCha8's words
+/// from `skip` of the first block on: 0 below its column's threshold, else its column's of the `scales` `[d]`.
 #[cube(launch)]
 pub(super) fn dropout_mask<F: Float, I: Int>(
-    state: &Tensor<I>,
+    words: &Tensor<I>,
+    scales: &Tensor<F>,
     out: &mut Tensor<F>,
     skip: usize,
-    threshold: u32,
-    scale: f32,
     #[define(F, I)] _types: [StorageType; 2],
 ) {
     let first = ABSOLUTE_POS * 16;
@@ -22,7 +22,7 @@ pub(super) fn dropout_mask<F: Float, I: Int>(
     let mut x = Array::<u32>::new(16usize);
     #[unroll]
     for word in 0..16usize {
-        input[word] = u32::cast_from(state[word]);
+        input[word] = u32::cast_from(words[word]);
     }
     let counter = input[12];
     input[12] = counter + ABSOLUTE_POS as u32;
@@ -48,7 +48,9 @@ pub(super) fn dropout_mask<F: Float, I: Int>(
         let at = first + word;
         if at >= skip && at < out.len() + skip {
             let drawn = x[word] + input[word];
-            out[at - skip] = if drawn < threshold { F::new(0.0) } else { F::cast_from(scale) };
+            let element = at - skip;
+            let column = element % scales.len();
+            out[element] = if drawn < u32::cast_from(words[16 + column]) { F::new(0.0) } else { scales[column] };
         }
     }
 }

@@ -128,7 +128,7 @@ fn check_loss(dims: &[usize], feature_dim: usize, vector_norm: bool) {
 
     let optimizer = AdamW::new(AdamWConfig::new(0.0, 5.0));
     let exits = vec![Exit { depth: 1, objective: exit }];
-    let mut learner = Learner { model, optimizer, dropout: 0.0, seed: 1, exits, old_table: None };
+    let mut learner = Learner { model, optimizer, dropout: Vec::new(), seed: 1, exits, old_table: None };
     let got = learner.step(&batch, &features, &main, 0.01).unwrap();
     assert!((got - expect).abs() < 1e-4 * expect, "dims {dims:?}: {got} is not {expect}");
     let after = (0..20).map(|_| learner.step(&batch, &features, &main, 0.01).unwrap()).last().unwrap();

@@ -30,7 +30,7 @@ mod parity {
     use burn::backend::Autodiff;
     use burn::tensor::{Tensor, TensorData, TensorPrimitive};
     use fmrlrec::model::FmrlRec;
-    use fmrlrec::ops::{Mask, NestedBackend, Objective, Update, UpdateBackend, host_values};
+    use fmrlrec::ops::{Mask, MaskColumn, NestedBackend, Objective, Update, UpdateBackend, host_values};
     use fmrlrec::{
         AdamW, AdamWConfig, Batch, Cpu, Exit, Learner, LeaveOneOut, ModelConfig, ProjectorStart, TrainingBackend,
         training_batches,
@@ -88,11 +88,14 @@ mod parity {
 
     /// Bit by bit, from any word of a block on and past the lower half of the block's number.
     fn masks_agree<G: NestedBackend>() {
-        for (start, shape) in [(0, [1, 1]), (0, [3, 16]), (5, [7, 13]), (31, [1, 1]), ((16 << 32) - 40, [9, 11])] {
-            let mask = Mask { key: [0xa7; 32], stream: (3 << 32) + 9, start, threshold: 1 << 30, scale: 4.0 / 3.0 };
-            let gpu = G::dropout_mask(&mask, shape, &Default::default());
+        for (start, [rows, width]) in
+            [(0, [1, 1]), (0, [3, 16]), (5, [7, 13]), (31, [1, 1]), ((16 << 32) - 40, [9, 11])]
+        {
+            let columns = (0..width).map(|column| MaskColumn::new([0.6, 0.0, 0.25][column % 3])).collect();
+            let mask = Mask { key: [0xa7; 32], stream: (3 << 32) + 9, start, columns };
+            let gpu = G::dropout_mask(&mask, rows, &Default::default());
             let gpu: Vec<f32> = host_values(Tensor::<G, 2>::from_primitive(TensorPrimitive::Float(gpu)));
-            assert_eq!(gpu, mask.values(shape[0] * shape[1]), "from word {start}");
+            assert_eq!(gpu, mask.values(rows), "from word {start}");
         }
     }
 
@@ -161,7 +164,7 @@ mod parity {
         let mut learner = Learner::<B> {
             model: FmrlRec::new(&config, FEATURES, ITEMS, 9, &device),
             optimizer: AdamW::new(AdamWConfig::new(0.01, 1.0)),
-            dropout: 0.2,
+            dropout: (0..dims[dims.len() - 1]).map(|column| if column < dims[0] { 0.0 } else { 0.2 }).collect(),
             seed: 5,
             exits: vec![Exit { depth: 1, objective: exit }],
             old_table: None,

@@ -1,7 +1,7 @@
 //! What is refused, by name: damaged and altered Bundles, configurations and data that cannot be trained on.
 
 use crate::training::{bytes, config, snapshot};
-use fmrlrec::{Bundle, CompatibilityConfig, Device, ExitConfig, TrainConfig, train};
+use fmrlrec::{Bundle, CompatibilityConfig, Device, DropoutConfig, ExitConfig, TrainConfig, train};
 use std::path::Path;
 
 /// Replaces a Bundle's configuration so that its checksums and id fit.
@@ -124,13 +124,15 @@ fn bad_configurations_and_data_are_named_before_training() {
         "the largest dim 49 is above the 48 feature columns; lower it or set model.item_embedding = true",
     );
     check(&|c| c.model.r_max = 1.0, "r_max");
-    check(&|c| c.dropout = 1.0, "dropout = 1.0");
+    check(&|c| c.dropout = DropoutConfig::Everywhere(1.0), "dropout = 1.0");
+    check(&|c| c.dropout = DropoutConfig::BySlice(vec![0.1]), "dropout = [0.1]");
     check(&|c| c.epochs = 0, "epochs = 0");
     check(&|c| c.optimizer.learning_rate = f64::NAN, "learning_rate");
     for value in [f64::NAN, f64::INFINITY] {
         check(&|c| c.model.r_min = value, "model.r_min, r_max");
         check(&|c| c.model.r_max = value, "model.r_min, r_max");
-        check(&|c| c.dropout = value, "dropout = ");
+        check(&|c| c.dropout = DropoutConfig::Everywhere(value), "dropout = ");
+        check(&|c| c.dropout = DropoutConfig::BySlice(vec![0.0, 0.1, value]), "dropout = ");
         check(&|c| c.objective.distillation = value, "objective.distillation");
         check(&|c| c.objective.dim_weights[1] = value, "objective.dim_weights");
         check(&|c| c.optimizer.learning_rate = value, "optimizer.learning_rate");

@@ -4,8 +4,8 @@ use feature_store::{
     EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, write_snapshot,
 };
 use fmrlrec::{
-    Bundle, Device, Divergence, EarlyStopping, EpochLine, ExitConfig, ModelConfig, ObjectiveConfig, OptimizerConfig,
-    Part, ProjectorStart, Split, TrainConfig, TrainError, TrainObserver, evaluate, train,
+    Bundle, Device, Divergence, DropoutConfig, EarlyStopping, EpochLine, ExitConfig, ModelConfig, ObjectiveConfig,
+    OptimizerConfig, Part, ProjectorStart, Split, TrainConfig, TrainError, TrainObserver, evaluate, train,
 };
 use std::path::Path;
 
@@ -54,7 +54,7 @@ pub(crate) fn config() -> TrainConfig {
         epochs: 12,
         max_len: 8,
         batch_positions: 100,
-        dropout: 0.1,
+        dropout: DropoutConfig::Everywhere(0.1),
         model: ModelConfig {
             nesting_dims: vec![4, 8, 16],
             blocks: 1,
@@ -201,6 +201,50 @@ fn every_part_of_the_loss_has_the_temperatures_of_its_dims() {
     check(&config, &|_| 1.0);
     config.objective.scaled_logits = true;
     check(&config, &|dim| (64.0 / dim as f64).sqrt());
+}
+
+#[test]
+fn dropout_is_a_number_or_one_for_the_columns_of_each_dim() {
+    let check = |text: &str, expect: Result<[f64; 6], &str>| {
+        let mut config = config();
+        config.model.nesting_dims = vec![2, 3, 6];
+        let read = serde_json::from_str(text).map_err(|error| error.to_string());
+        let columns = read.and_then(|dropout| {
+            config.dropout = dropout;
+            config.validate().map_err(|error| error.to_string())?;
+            Ok(config.dropout_of_columns())
+        });
+        match (columns, expect) {
+            (Ok(columns), Ok(expect)) => assert_eq!(columns, expect),
+            (Err(error), Err(expect)) => assert!(error.contains(expect), "{error}"),
+            (columns, _) => panic!("{text}: {columns:?}"),
+        }
+    };
+    check("0.3", Ok([0.3; 6]));
+    check("0", Ok([0.0; 6]));
+    check("[0, 0.1, 0.3]", Ok([0.0, 0.0, 0.1, 0.3, 0.3, 0.3]));
+    check("1.0", Err("dropout = 1.0: must be in 0..1"));
+    for text in ["[]", "[0.1]", "[0.1, 0.1, 0.1, 0.1]", "[0.0, 0.1, 1.0]", "[0.0, -0.1, 0.5]"] {
+        check(text, Err("must be one number in 0..1, or one for each nesting dim"));
+    }
+    for text in ["\"0.3\"", "[0.1, \"x\", 0.1]", "true", "null"] {
+        check(text, Err("`dropout` must be a number, or a list of one number for each nesting dim"));
+    }
+}
+
+/// One rate for all columns is that rate for each slice, and a slice's own rate reaches training.
+#[test]
+fn dropout_is_that_of_each_slice() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = snapshot(&dir.path().join("snapshot"), |_| ());
+    let trained = |name: &str, dropout: DropoutConfig| {
+        let (config, output) = (TrainConfig { epochs: 1, dropout, ..config() }, dir.path().join(name));
+        train(&snapshot, &config, &output, false, Device::Cpu, &mut ()).unwrap();
+        std::fs::read(output.join("weights.safetensors")).unwrap()
+    };
+    let everywhere = trained("everywhere", DropoutConfig::Everywhere(0.1));
+    assert!(trained("same", DropoutConfig::BySlice(vec![0.1; 3])) == everywhere);
+    assert!(trained("own", DropoutConfig::BySlice(vec![0.1, 0.1, 0.2])) != everywhere);
 }
 
 #[test]

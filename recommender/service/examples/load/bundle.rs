@@ -6,7 +6,8 @@ use feature_store::{
     EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents, write_snapshot,
 };
 use fmrlrec::{
-    Device, EarlyStopping, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart, TrainConfig, train,
+    Device, DropoutConfig, EarlyStopping, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart, TrainConfig,
+    train,
 };
 use rand::{Rng as _, SeedableRng as _};
 
@@ -87,7 +88,7 @@ fn config(args: &BundleArgs) -> TrainConfig {
         epochs: args.epochs,
         max_len: 50,
         batch_positions: 1024,
-        dropout: 0.1,
+        dropout: DropoutConfig::Everywhere(0.1),
         model: ModelConfig {
             nesting_dims: dims,
             blocks: 2,

@@ -6,7 +6,8 @@ use feature_store::{
     UserStateStore, write_snapshot,
 };
 use fmrlrec::{
-    Bundle, Device, EarlyStopping, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart, TrainConfig, train,
+    Bundle, Device, DropoutConfig, EarlyStopping, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart,
+    TrainConfig, train,
 };
 use service::{EventStream, ServiceConfig, ServiceError, SpanSink, Surroundings};
 use std::net::TcpListener;
@@ -209,7 +210,7 @@ pub(crate) fn train_config() -> TrainConfig {
         epochs: 12,
         max_len: MAX_HISTORY,
         batch_positions: 100,
-        dropout: 0.1,
+        dropout: DropoutConfig::Everywhere(0.1),
         model: ModelConfig {
             nesting_dims: DIMS.to_vec(),
             blocks: 1,
