@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What each option of training is worth at each dim: Amazon Beauty at dims 16, 64, 128, what a row's name says changed from
-# the base (the committed configuration with dropout .3, weight decay .01 and one softmax temperature for all dims), and
+# the base (the committed configuration with equal weights, dropout .3, weight decay .01 and one softmax temperature), and
 # models of one dim trained alone. Rows named committed-... change the committed configuration itself. Prints one Markdown
 # table.
 #
