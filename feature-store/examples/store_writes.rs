@@ -1,6 +1,6 @@
 //! Which embedded database carries user state: events of random users among 100,000, whose histories
 //! are full, in durable batches and one by one. `cargo run --release --example store_writes -- 10`
-//! takes 10 seconds a line and prints the table of ARCHITECTURE.md.
+//! takes 10 seconds a line and prints the table of this crate's README.md.
 //!
 //! "whole" rewrites a user's whole history (12 bytes an entry) for an event, as a store of one value
 //! a user does; "store" is this crate's `UserStateStore`.

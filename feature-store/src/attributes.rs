@@ -5,9 +5,10 @@
 
 use crate::StoreError;
 use crate::content::{MAX_ATTRIBUTE_VALUES, MAX_NAME_BYTES, MAX_NAMES};
-use crate::tables::{read, write};
+use crate::tables::{parts, read, write};
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, ListBuilder, RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Float64Type};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -96,7 +97,20 @@ fn first_wrong(values: &AttributeValues) -> Option<(usize, String)> {
 /// # Errors
 /// The file cannot be written.
 pub fn write_attributes(path: &Path, attributes: &[Attribute]) -> Result<(), StoreError> {
-    write(path, attributes.iter().map(|attribute| (attribute.name.as_str(), column(&attribute.values))).collect())
+    let columns = |part: Range<usize>| {
+        attributes.iter().map(|attribute| (attribute.name.as_str(), column(&attribute.values, part.clone()))).collect()
+    };
+    let rows = attributes.first().map_or(0, |attribute| attribute.values.len() + 1);
+    let bytes = |row: usize| attributes.iter().map(|attribute| text_bytes(&attribute.values, row)).sum();
+    write(path, parts(rows, bytes).into_iter().map(columns))
+}
+
+/// Bytes of text that a row of an attribute holds.
+fn text_bytes(values: &AttributeValues, row: usize) -> usize {
+    match (values, row.checked_sub(1)) {
+        (AttributeValues::Texts(items), Some(at)) => items[at].iter().map(String::len).sum(),
+        _ => 0,
+    }
 }
 
 /// Reads what [`write_attributes`] wrote, for a table of `items` items.
@@ -132,12 +146,17 @@ pub fn read_attributes(path: &Path, items: usize) -> Result<Vec<Attribute>, Stor
     Ok(attributes)
 }
 
-fn column(values: &AttributeValues) -> ArrayRef {
+/// Some rows of an attribute; row 0 is PAD, which has no value.
+fn column(values: &AttributeValues, rows: Range<usize>) -> ArrayRef {
+    let places = rows.map(|row| row.checked_sub(1));
     match values {
-        AttributeValues::Numbers(values) => Arc::new(Float64Array::from_iter([None].iter().chain(values).copied())),
+        AttributeValues::Numbers(values) => {
+            Arc::new(Float64Array::from_iter(places.map(|at| at.and_then(|at| values[at]))))
+        }
         AttributeValues::Texts(items) => {
             let mut lists = ListBuilder::new(StringBuilder::new());
-            for texts in std::iter::once(&Vec::new()).chain(items) {
+            for at in places {
+                let texts = at.map_or(&[][..], |at| &items[at]);
                 texts.iter().for_each(|text| lists.values().append_value(text));
                 lists.append(true);
             }

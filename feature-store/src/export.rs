@@ -1,6 +1,7 @@
 //! Histories back to a table, so that the next build sees what the stream brought.
 
-use crate::staging::{parent_of, part_of, rename_whole};
+use crate::durable::rename_whole;
+use crate::parts::create_part;
 use crate::{StoreError, UserStateStore};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -21,10 +22,9 @@ const ROWS: usize = 65_536;
 /// # Errors
 /// The store's or the system's failure.
 pub fn export_interactions(store: &UserStateStore, path: &Path) -> Result<u64, StoreError> {
-    let parent = parent_of(path);
-    std::fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
-    let part = part_of(path);
-    let rows = write(store, &part).inspect_err(|_| {
+    let (part, file) = create_part(path)?;
+    // Open, and so locked, until it has its name.
+    let (rows, _lock) = write(store, file, &part).inspect_err(|_| {
         // Best effort: the error that is returned is the one that matters.
         let _ = std::fs::remove_file(&part);
     })?;
@@ -32,12 +32,11 @@ pub fn export_interactions(store: &UserStateStore, path: &Path) -> Result<u64, S
     Ok(rows)
 }
 
-fn write(store: &UserStateStore, path: &Path) -> Result<u64, StoreError> {
+fn write(store: &UserStateStore, file: File, path: &Path) -> Result<(u64, File), StoreError> {
     let fields = [("user", DataType::Utf8), ("item", DataType::Utf8), ("timestamp_ms", DataType::Int64)];
     let schema = Arc::new(Schema::new(fields.map(|(name, kind)| Field::new(name, kind, false)).to_vec()));
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     let failure = |error| StoreError::unwritten(path, error);
-    let file = File::create(path).map_err(StoreError::io(path))?;
     let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties)).map_err(failure)?;
     let mut rows = Rows::default();
     let mut total = 0_u64;
@@ -56,7 +55,7 @@ fn write(store: &UserStateStore, path: &Path) -> Result<u64, StoreError> {
     writer.write(&rows.take(&schema)).map_err(failure)?;
     let file = writer.into_inner().map_err(failure)?;
     file.sync_all().map_err(StoreError::io(path))?;
-    Ok(total)
+    Ok((total, file))
 }
 
 #[derive(Default)]

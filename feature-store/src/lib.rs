@@ -10,10 +10,12 @@
 mod attributes;
 mod checksum;
 mod content;
+mod durable;
 mod error;
 mod event;
 mod export;
 mod matrix;
+mod parts;
 mod snapshot;
 mod staging;
 mod state;
@@ -25,6 +27,7 @@ pub use attributes::{
 };
 pub use checksum::{sha256_bytes, sha256_file};
 pub use content::{AttributeValue, ItemContent, MAX_ATTRIBUTE_VALUES, MAX_FEATURE_VALUES, MAX_NAME_BYTES, MAX_NAMES};
+pub use durable::{create_dir_all_synced, sync_path};
 pub use error::StoreError;
 pub use event::{Event, MAX_AHEAD_MS, MAX_KEY_BYTES, MAX_TEXT_BYTES, MAX_TITLE_BYTES, StreamEvent};
 pub use export::export_interactions;

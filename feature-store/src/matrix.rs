@@ -1,6 +1,6 @@
 //! Feature matrices on disk: safetensors files with `features` `[rows, dim]` (f16 or f32,
 //! row-major, little-endian) and `mask` `[rows]` (u8: 1 where the row has content). They load by
-//! memory map: opening one reads its header, nothing is copied or parsed.
+//! memory map: opening one reads its header and copies the mask, nothing else.
 
 use crate::StoreError;
 use memmap2::Mmap;
@@ -24,7 +24,7 @@ pub struct FeatureMatrix {
     rows: usize,
     dim: usize,
     features: std::ops::Range<usize>,
-    mask: std::ops::Range<usize>,
+    mask: Vec<u8>,
 }
 
 impl FeatureMatrix {
@@ -33,11 +33,22 @@ impl FeatureMatrix {
     /// # Errors
     /// The file is missing, truncated, or holds other tensors than the two named above.
     pub fn open(path: &Path) -> Result<FeatureMatrix, StoreError> {
+        FeatureMatrix::map(path, false)
+    }
+
+    /// As [`FeatureMatrix::open`], of somebody's own file: without a `mask` every row has content.
+    ///
+    /// # Errors
+    /// As of [`FeatureMatrix::open`].
+    pub fn open_given(path: &Path) -> Result<FeatureMatrix, StoreError> {
+        FeatureMatrix::map(path, true)
+    }
+
+    fn map(path: &Path, may_lack_mask: bool) -> Result<FeatureMatrix, StoreError> {
         let map = map_file(path)?;
         let tensors = SafeTensors::deserialize(&map)
             .map_err(|e| StoreError::corrupt(path, format!("is not a whole safetensors file ({e}); build it again")))?;
         let features = named(&tensors, "features", path)?;
-        let mask = named(&tensors, "mask", path)?;
         let dtype = match features.dtype() {
             Dtype::F16 => FeatureDtype::F16,
             Dtype::F32 => FeatureDtype::F32,
@@ -49,13 +60,19 @@ impl FeatureMatrix {
                 format!("`features` has shape {:?}; [rows, dim] is expected", features.shape()),
             ));
         };
-        if mask.dtype() != Dtype::U8 || mask.shape() != [rows] {
-            return Err(StoreError::corrupt(
-                path,
-                format!("`mask` is {:?} {:?}; U8 [{rows}] is expected", mask.dtype(), mask.shape()),
-            ));
-        }
-        let (features, mask) = (range_in(&map, features.data()), range_in(&map, mask.data()));
+        let mask = if may_lack_mask && !tensors.names().contains(&"mask") {
+            vec![1; rows]
+        } else {
+            let mask = named(&tensors, "mask", path)?;
+            if mask.dtype() != Dtype::U8 || mask.shape() != [rows] {
+                return Err(StoreError::corrupt(
+                    path,
+                    format!("`mask` is {:?} {:?}; U8 [{rows}] is expected", mask.dtype(), mask.shape()),
+                ));
+            }
+            mask.data().to_vec()
+        };
+        let features = range_in(&map, features.data());
         Ok(FeatureMatrix { map, dtype, rows, dim, features, mask })
     }
 
@@ -76,7 +93,7 @@ impl FeatureMatrix {
 
     /// 1 where the row has content; length `rows`.
     pub fn mask(&self) -> &[u8] {
-        &self.map[self.mask.clone()]
+        &self.mask
     }
 
     /// The raw row-major elements, borrowed from the map.

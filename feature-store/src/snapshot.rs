@@ -8,10 +8,10 @@
 //! features/NAME.safetensors  row i: item i
 //! attributes.parquet       row i: item i; only if items have attributes
 //! ```
-//! It holds no clock and no path of the machine, so the same input gives the same bytes.
+//! It holds no clock, and no path but those of the config as it names them, so the same input gives the same bytes.
 
 use crate::attributes::{ATTRIBUTES_FILE, check_attributes, read_attributes, write_attributes};
-use crate::tables::{read_interactions, read_users, write_interactions, write_users};
+use crate::tables::{read_interactions, read_users, row_count, write_interactions, write_users};
 use crate::{
     Attribute, FeatureDtype, FeatureMatrix, Interaction, Item, PAD, StagedDir, StoreError, Vocabulary, read_items,
     sha256_file, write_items, write_matrix,
@@ -193,10 +193,10 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Opens a folder and verifies version, sizes and checksums of every file.
+    /// Opens a folder and verifies version, sizes and checksums of every file, and the counts of rows.
     ///
     /// # Errors
-    /// Not a Snapshot, another version, or a file that was truncated or altered: named.
+    /// Not a Snapshot, another version, a file that was truncated or altered, or a count that is not its table's: named.
     pub fn open(dir: &Path) -> Result<Snapshot, StoreError> {
         let path = dir.join(MANIFEST);
         let text = std::fs::read_to_string(&path).map_err(StoreError::io(&path))?;
@@ -212,6 +212,7 @@ impl Snapshot {
         for (name, entry) in &manifest.files {
             verify(&dir.join(name), entry)?;
         }
+        check_counts(dir, &manifest.counts)?;
         Ok(Snapshot { manifest, dir: dir.to_path_buf() })
     }
 
@@ -296,6 +297,26 @@ fn verify(path: &Path, entry: &FileEntry) -> Result<(), StoreError> {
     }
     if sha256 != entry.sha256 {
         return Err(StoreError::corrupt(path, "was altered: its SHA-256 is not the manifest's; build it again"));
+    }
+    Ok(())
+}
+
+/// The manifest has no checksum of its own, and readers make room by its counts.
+fn check_counts(dir: &Path, counts: &Counts) -> Result<(), StoreError> {
+    let said = [
+        ("users", counts.users, 0),
+        // And PAD.
+        ("items", counts.items, 1),
+        ("interactions", counts.interactions, 0),
+    ];
+    for (name, said, more) in said {
+        let file = format!("{name}.parquet");
+        let rows = row_count(&dir.join(&file))?;
+        if said.checked_add(more) != Some(rows) {
+            let reason =
+                format!("counts.{name} is {said}, which does not fit the {rows} rows of {file}; build it again");
+            return Err(StoreError::corrupt(&dir.join(MANIFEST), reason));
+        }
     }
     Ok(())
 }

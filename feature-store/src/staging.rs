@@ -4,32 +4,32 @@
 //! that lists everything that lies beside it. So a mistyped path never costs somebody's files.
 
 use crate::StoreError;
+use crate::durable::{create_dir_all_synced, exchange, parent_of, rename_whole, sync_path, sync_tree};
+use crate::parts::{create_part, remove_leftovers, unused};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Staging folders of this process, so that no thread takes another's for one that was left behind.
-static LIVE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-
-/// A folder being written beside its final place. Dropped without [`StagedDir::commit`], it is
-/// removed; a crash leaves only a hidden folder that a later writer of the same target removes.
+/// A folder being written beside its final place, under a lock of its own. Dropped without [`StagedDir::commit`], it
+/// is removed; a crash leaves only a hidden folder whose lock nobody holds, and which a later writer of the same
+/// target removes.
 #[derive(Debug)]
 pub struct StagedDir {
     target: PathBuf,
     staging: PathBuf,
     committed: bool,
+    _lock: Option<File>,
 }
 
 impl StagedDir {
-    /// Starts a folder that will become `target`. If `target` exists it must be empty or hold `marker` (the
-    /// manifest of an artefact of the same kind) and nothing that the manifest does not list.
+    /// Starts a folder that will become `target`, or what `target` is a link to. If that exists it must be empty or
+    /// hold `marker` (the manifest of an artefact of the same kind) and nothing that the manifest does not list.
     ///
     /// # Errors
-    /// `target` is something else or a mount point, or the parent cannot be written.
+    /// `target` is something else, a mount point or a link that leads nowhere, or the parent cannot be written.
     pub fn create(target: &Path, marker: &str) -> Result<StagedDir, StoreError> {
-        check_target(target, marker)?;
-        StagedDir::beside(target)
+        StagedDir::beside(&checked(target, marker)?)
     }
 
     /// Says before hours of work what [`StagedDir::create`] and the rename at its end would say after them. Leaves
@@ -38,14 +38,12 @@ impl StagedDir {
     /// # Errors
     /// As [`StagedDir::create`].
     pub fn check(target: &Path, marker: &str) -> Result<(), StoreError> {
-        check_target(target, marker)?;
-        check_parent(target)
+        check_parent(&checked(target, marker)?)
     }
 
     /// Starts a folder that will become `target` and replaces nothing; none if something is there already.
     pub(crate) fn create_new(target: &Path) -> Result<Option<StagedDir>, StoreError> {
-        // A link to an empty folder stands for that folder.
-        let target = target.canonicalize().unwrap_or_else(|_| target.to_path_buf());
+        let target = followed(target)?;
         if target.exists() && !is_empty_dir(&target) {
             return Ok(None);
         }
@@ -56,16 +54,16 @@ impl StagedDir {
     fn beside(target: &Path) -> Result<StagedDir, StoreError> {
         let name = name_of(target)?;
         let parent = parent_of(target);
-        std::fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
+        create_dir_all_synced(parent)?;
         let parent = parent.canonicalize().map_err(StoreError::io(parent))?;
-        let mut live = live();
-        remove_leftovers(&parent, &name, &live);
+        remove_leftovers(&parent, &format!(".{name}"));
         // Process and number keep writers of one target apart: the last rename wins, whole.
-        let place = |number: u32| parent.join(format!(".{name}.{}.{number}.part", std::process::id()));
-        let staging = (0..).map(place).find(|staging| !live.contains(staging)).expect("fewer than 2^32 at once");
-        std::fs::create_dir(&staging).map_err(StoreError::io(&staging))?;
-        live.insert(staging.clone());
-        Ok(StagedDir { target: target.to_path_buf(), staging, committed: false })
+        let (staging, lock) = unused(&parent, &format!(".{name}"), |staging| {
+            std::fs::create_dir(staging)?;
+            // Where a folder cannot be opened there is no lock, and nobody removes it as one left behind.
+            Ok(File::open(staging).ok())
+        })?;
+        Ok(StagedDir { target: target.to_path_buf(), staging, committed: false, _lock: lock })
     }
 
     /// The folder to write into.
@@ -74,17 +72,32 @@ impl StagedDir {
     }
 
     /// Syncs every file and makes the folder appear as `target`, replacing what was there. Where the
-    /// system can exchange two names (Linux), `target` is whole at every moment.
+    /// system can exchange two names (Linux, on its own disks), `target` is whole at every moment.
+    ///
+    /// # Errors
+    /// The system's failure. One to rename costs no work: the folder stays, and the message says where.
     pub fn commit(mut self) -> Result<(), StoreError> {
         sync_tree(&self.staging)?;
-        if self.target.exists() {
-            exchange(&self.staging, &self.target)?;
-            // What is called staging now is what was replaced; the drop below removes it.
-        } else {
-            std::fs::rename(&self.staging, &self.target).map_err(StoreError::io(&self.target))?;
-            self.committed = true;
+        let replaces = self.target.exists();
+        let renamed = match replaces {
+            true => exchange(&self.staging, &self.target),
+            false => std::fs::rename(&self.staging, &self.target),
+        };
+        if let Err(error) = renamed {
+            return Err(self.keep(&error));
         }
-        sync(parent_of(&self.target))
+        // Of one that was replaced, what is called staging now is the old one; the drop below removes it.
+        self.committed = !replaces;
+        sync_path(parent_of(&self.target))
+    }
+
+    /// Lets the folder stay, under a name that no writer removes.
+    fn keep(&mut self, error: &std::io::Error) -> StoreError {
+        self.committed = true;
+        let kept = self.staging.with_extension("kept");
+        let kept = if std::fs::rename(&self.staging, &kept).is_ok() { &kept } else { &self.staging };
+        let reason = format!("{error}; what was made is whole and lies in {}: move it to its place", kept.display());
+        StoreError::io(&self.target)(std::io::Error::new(error.kind(), reason))
     }
 
     /// Syncs every file and makes the folder appear as `target` where nothing is, or an empty folder; false, with
@@ -99,89 +112,9 @@ impl StagedDir {
             }
             Err(error) => return Err(StoreError::io(&self.target)(error)),
         }
-        sync(parent_of(&self.target))?;
+        sync_path(parent_of(&self.target))?;
         Ok(true)
     }
-}
-
-/// Writes a file that appears whole or not at all, replacing an older one: beside its place, synced, renamed, and the
-/// folder synced. The folder is made if it is absent. The process id keeps writers apart; within a process a path has one
-/// writer at a time.
-///
-/// # Errors
-/// The system's failure.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let parent = parent_of(path);
-    std::fs::create_dir_all(parent).map_err(StoreError::io(parent))?;
-    let part = part_of(path);
-    let written = std::fs::File::create(&part).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    let done = written.map_err(StoreError::io(&part)).and_then(|()| rename_whole(&part, path));
-    done.inspect_err(|_| {
-        // Best effort: the error that is returned is the one that matters.
-        let _ = std::fs::remove_file(&part);
-    })
-}
-
-/// Where a file is written before it is renamed.
-pub(crate) fn part_of(path: &Path) -> PathBuf {
-    let mut part = path.as_os_str().to_owned();
-    part.push(format!(".{}.part", std::process::id()));
-    PathBuf::from(part)
-}
-
-/// Renames a file that was written and synced beside its place.
-pub(crate) fn rename_whole(part: &Path, path: &Path) -> Result<(), StoreError> {
-    std::fs::rename(part, path).map_err(StoreError::io(path))?;
-    sync(parent_of(path))
-}
-
-#[cfg(target_os = "linux")]
-fn exchange(new: &Path, target: &Path) -> Result<(), StoreError> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    renameat_with(CWD, new, CWD, target, RenameFlags::EXCHANGE).map_err(|e| StoreError::io(target)(e.into()))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn exchange(new: &Path, target: &Path) -> Result<(), StoreError> {
-    let old = new.with_extension("old");
-    std::fs::rename(target, &old).map_err(StoreError::io(target))?;
-    let renamed = std::fs::rename(new, target).and_then(|()| std::fs::rename(&old, new));
-    renamed.map_err(StoreError::io(target))
-}
-
-/// The set is whole after every statement, also if a thread panicked.
-fn live() -> MutexGuard<'static, BTreeSet<PathBuf>> {
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Removes what writers of `name` that were killed left behind. Best effort: it is only disk space.
-fn remove_leftovers(parent: &Path, name: &str, live: &BTreeSet<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(parent) else { return };
-    for entry in entries.flatten() {
-        let file = entry.file_name().to_string_lossy().into_owned();
-        let Some(pid) = writer_of(&file, name) else { continue };
-        let running = Path::new("/proc").join(pid.to_string()).exists();
-        // An earlier process may have had this one's id, as in a container that starts again.
-        let gone = if pid == std::process::id() {
-            !live.contains(&entry.path())
-        } else {
-            Path::new("/proc/self").exists() && !running
-        };
-        if gone {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// The process that a staging folder of `name` belongs to; one of an older version or of [`check_parent`] has no number.
-fn writer_of(file: &str, name: &str) -> Option<u32> {
-    let rest = file.strip_prefix(&format!(".{name}."))?.strip_suffix(".part")?;
-    let (pid, number) = rest.split_once('.').unwrap_or((rest, "0"));
-    number.parse::<u32>().ok()?;
-    pid.parse().ok()
 }
 
 impl Drop for StagedDir {
@@ -190,14 +123,44 @@ impl Drop for StagedDir {
             // Nothing to do about a failure here: the next writer removes what is left.
             let _ = std::fs::remove_dir_all(&self.staging);
         }
-        live().remove(&self.staging);
     }
 }
 
-fn check_target(target: &Path, marker: &str) -> Result<(), StoreError> {
+/// Writes a file that appears whole or not at all, replacing an older one: beside its place, synced, renamed, and the
+/// folder synced. The folder is made if it is absent. What a writer of the file that was killed left is removed.
+///
+/// # Errors
+/// The system's failure.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let (part, mut file) = create_part(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let done = written.map_err(StoreError::io(&part)).and_then(|()| rename_whole(&part, path));
+    done.inspect_err(|_| {
+        // Best effort: the error that is returned is the one that matters.
+        let _ = std::fs::remove_file(&part);
+    })
+}
+
+/// Where a target is, if it may be written there.
+fn checked(target: &Path, marker: &str) -> Result<PathBuf, StoreError> {
     name_of(target)?;
-    check_no_mount(target)?;
-    check_replaceable(target, marker)
+    let target = followed(target)?;
+    check_no_mount(&target)?;
+    check_replaceable(&target, marker)?;
+    Ok(target)
+}
+
+/// The place itself where a target is a link to it: the link stays, and what it leads to is replaced.
+fn followed(target: &Path) -> Result<PathBuf, StoreError> {
+    // Without a slash at the end, which would follow the link too.
+    let target: PathBuf = target.components().collect();
+    if !target.is_symlink() {
+        return Ok(target);
+    }
+    target.canonicalize().map_err(|error| {
+        let reason = format!("is a link that leads nowhere ({error}); remove it, or make the folder that it names");
+        StoreError::corrupt(&target, reason)
+    })
 }
 
 /// A mount point cannot be renamed, and what lies beside it is on another disk.
@@ -320,32 +283,12 @@ fn foreign(dir: &Path, prefix: &str, listed: &BTreeSet<String>) -> Result<Option
     Ok(None)
 }
 
-fn name_of(target: &Path) -> Result<String, StoreError> {
+pub(crate) fn name_of(target: &Path) -> Result<String, StoreError> {
     let name = target.file_name();
     let name = name.ok_or_else(|| StoreError::corrupt(target, "is not a folder name; name an output folder"))?;
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// The folder that a file or folder is in.
-pub(crate) fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
 fn is_empty_dir(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
-}
-
-fn sync_tree(dir: &Path) -> Result<(), StoreError> {
-    for entry in std::fs::read_dir(dir).map_err(StoreError::io(dir))? {
-        let path = entry.map_err(StoreError::io(dir))?.path();
-        if path.is_dir() { sync_tree(&path)? } else { sync(&path)? }
-    }
-    sync(dir)
-}
-
-fn sync(path: &Path) -> Result<(), StoreError> {
-    std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(StoreError::io(path))
 }

@@ -6,10 +6,10 @@
 //! opener is refused.
 //!
 //! Rules: a history is ordered by time, ties by arrival, so a late event takes its place in time;
-//! past `max_history` the oldest entries go; an event id among the user's last 64 is dropped. A store keeps its
-//! `max_history`: opening it raises the number or is refused, so no program cuts what another one keeps. What
-//! comes from a source with offsets ([`UserStateStore::apply`]) changes nothing the second time: the
-//! source's positions are written in the transaction that writes its effects.
+//! past `max_history` the oldest entries go; an event id among the user's last 64 is dropped, and of a message of
+//! several events their one id counts once. A store keeps its `max_history`: opening it raises the number or is refused,
+//! so no program cuts what another one keeps. What comes from a source with offsets ([`UserStateStore::apply`]) changes
+//! nothing the second time: the source's positions are written in the transaction that writes its effects.
 
 mod codec;
 mod contents;
@@ -162,7 +162,7 @@ impl UserStateStore {
         }
         let ((), done) = self.inner.transact(|writer| {
             writer.read_users(events.iter().map(|event| event.user_id.as_str()))?;
-            events.iter().try_for_each(|event| writer.interaction(event, None))
+            events.iter().try_for_each(|event| writer.interaction(event, None, true).map(drop))
         })?;
         Ok(Applied { applied: done.applied, duplicates: done.duplicates })
     }

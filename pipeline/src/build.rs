@@ -138,7 +138,7 @@ fn cache(config: &BuildConfig, base_dir: &Path) -> Result<EmbeddingCache, BuildE
     EmbeddingCache::open(&base_dir.join(dir))
 }
 
-/// The name is the configuration's, so that a Snapshot holds no path of the machine.
+/// The name is the configuration's, so that where relative paths start is no part of a Snapshot.
 fn source(path: &Path, base_dir: &Path) -> Result<SourceFile, BuildError> {
     let (bytes, sha256) = sha256_file(&base_dir.join(path))?;
     Ok(SourceFile { name: path.display().to_string(), bytes, sha256 })

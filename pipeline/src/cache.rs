@@ -31,14 +31,15 @@ impl EmbeddingCache {
         sha256_bytes(format!("{identity} {content}").as_bytes())
     }
 
-    /// The embedding, if it is there, whole, and `dim` wide.
+    /// The embedding, if it is there, whole, finite, and `dim` wide.
     pub(crate) fn get(&self, key: &str, dim: usize) -> Option<Vec<f32>> {
         let bytes = std::fs::read(self.path(key)).ok()?;
         let (values, digest) = bytes.split_at_checked(dim * 4)?;
         if digest != sha256_bytes(values).as_bytes() {
             return None;
         }
-        Some(values.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+        let values: Vec<f32> = values.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        values.iter().all(|value| value.is_finite()).then_some(values)
     }
 
     /// Keeps an embedding: written to a temporary name, then renamed. Threads may write one key at the same time, since
@@ -90,6 +91,8 @@ mod tests {
         altered[0] ^= 1;
         std::fs::write(&path, altered).unwrap();
         assert_eq!(cache.get(&key, 2), None, "altered");
+        cache.put(&key, &[0.5, f32::NAN]).unwrap();
+        assert_eq!(cache.get(&key, 2), None, "no number");
         cache.put(&key, &[0.5, -1.0]).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), good, "made again");
     }

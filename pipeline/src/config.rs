@@ -75,14 +75,14 @@ pub enum TableFormat {
 pub struct InteractionsConfig {
     /// Name of the table.
     pub table: String,
-    /// Column of user keys: text or integers.
+    /// Column of user keys: text or integers; of a CSV or TSV file whatever it holds, as it is written.
     pub user: String,
-    /// Column of item keys: text or integers.
+    /// Column of item keys, as those of users.
     pub item: String,
     /// Column of times since the Unix epoch: integers. Equal times of a user keep the order of the
     /// file.
     pub timestamp: String,
-    /// Unit of that column.
+    /// Unit of that column. `ms` is refused where all times look like seconds.
     pub timestamp_unit: TimestampUnit,
 }
 

@@ -104,7 +104,7 @@ fn text_row(encoder: &TextEncoder, cache: &EmbeddingCache, item: &Item) -> Resul
     if let Some(values) = cache.get(&key, encoder.dim()) {
         return Ok(Row::Values(values));
     }
-    let values = encoder.encode(&item.text)?;
+    let values = encoder.encode(&item.text).map_err(|error| of_item(error, item))?;
     cache.put(&key, &values)?;
     Ok(Row::Values(values))
 }
@@ -135,9 +135,17 @@ fn image_row(
     let Ok(pixels) = encoder.pixels(&bytes) else {
         return Ok((Row::Unreadable, Some(file)));
     };
-    let values = encoder.encode_pixels(pixels)?;
+    let values = encoder.encode_pixels(pixels).map_err(|error| of_item(error, item))?;
     cache.put(&key, &values)?;
     Ok((Row::Values(values), Some(file)))
+}
+
+/// An encoder's refusal with the item whose content it was given.
+fn of_item(error: BuildError, item: &Item) -> BuildError {
+    match error {
+        BuildError::Input { path, reason } => BuildError::input(&path, format!("item {:?}: {reason}", item.key)),
+        other => other,
+    }
 }
 
 /// A file whole; none if it is larger.

@@ -3,7 +3,7 @@
 //! Rules: every row is an interaction; ids follow the order of keys (integers by value, then text by
 //! bytes); a user's interactions are in order of time, and equal times keep the order of the file.
 
-use crate::config::{InteractionsConfig, KCoreConfig, TimestampUnit};
+use crate::config::{InteractionsConfig, KCoreConfig, TableFormat, TimestampUnit};
 use crate::k_core::k_core;
 use crate::tables::{SOURCE_ROW, Table, Tables, text_column};
 use crate::{BuildError, key_order};
@@ -70,14 +70,16 @@ pub(crate) fn without_row_error(tables: &Tables, config: &InteractionsConfig, ke
 fn keys(table: &Table, name: &str) -> Result<StringArray, BuildError> {
     let column = table.column(name)?;
     let kind = column.data_type();
-    if !(kind.is_integer() || matches!(kind, DataType::Utf8)) {
-        return Err(BuildError::input(
-            &table.path,
-            format!("column `{name}` is {kind}; keys must be text or integers"),
-        ));
-    }
     let text = text_column(column)
         .ok_or_else(|| BuildError::input(&table.path, format!("column `{name}` does not read as text")))?;
+    // Of a text file every value prints back as it is written, so a decimal there is the text of a key.
+    let written = matches!(table.format, TableFormat::Csv | TableFormat::Tsv);
+    if !(kind.is_integer() || matches!(kind, DataType::Utf8) || written) {
+        let shown = text.iter().flatten().next().unwrap_or_default();
+        let reason =
+            format!("column `{name}` is {kind}, such as {shown:?}; keys must be text or integers: store it as text");
+        return Err(BuildError::input(&table.path, reason));
+    }
     for (row, key) in text.iter().enumerate() {
         let reason = match key {
             None | Some("") => "is empty; give every row a key".to_owned(),
@@ -93,6 +95,24 @@ fn keys(table: &Table, name: &str) -> Result<StringArray, BuildError> {
 
 /// The last millisecond of the year 9999. A time past it is in a finer unit than the config says.
 const LATEST_MS: i64 = 253_402_300_799_999;
+
+/// The first millisecond of 1980, before which no shop or site wrote times. In seconds it is more than anybody numbers
+/// orders up to.
+const EARLIEST_MS: i64 = 315_532_800_000;
+
+/// Refuses seconds that the config takes for milliseconds: every time is within some days of 1970 then. Small numbers
+/// that only give an order stay what they are.
+fn check_unit(table: &Table, name: &str, times_ms: &[i64]) -> Result<(), BuildError> {
+    let (Some(first), Some(last)) = (times_ms.iter().min(), times_ms.iter().max()) else { return Ok(()) };
+    if *first < EARLIEST_MS / 1000 || *last >= EARLIEST_MS {
+        return Ok(());
+    }
+    let reason = format!(
+        "column `{name}` has times from {first} to {last}, all of them before 1980 in milliseconds; they look like \
+         seconds: set interactions.timestamp_unit to \"s\""
+    );
+    Err(BuildError::input(&table.path, reason))
+}
 
 /// A column of times in milliseconds.
 fn times(table: &Table, name: &str, unit: TimestampUnit) -> Result<Int64Array, BuildError> {
@@ -124,7 +144,7 @@ fn times(table: &Table, name: &str, unit: TimestampUnit) -> Result<Int64Array, B
         TimestampUnit::Seconds => 1000,
         TimestampUnit::Milliseconds => 1,
     };
-    times
+    let times_ms = times
         .iter()
         .enumerate()
         .map(|(row, time)| match time {
@@ -142,8 +162,11 @@ fn times(table: &Table, name: &str, unit: TimestampUnit) -> Result<Int64Array, B
                 Some(ms) => Ok(ms),
             },
         })
-        .collect::<Result<Vec<i64>, _>>()
-        .map(Int64Array::from)
+        .collect::<Result<Vec<i64>, _>>()?;
+    if unit == TimestampUnit::Milliseconds && table.format != TableFormat::Sequences {
+        check_unit(table, name, &times_ms)?;
+    }
+    Ok(Int64Array::from(times_ms))
 }
 
 fn ordered(rows: &RecordBatch, read: u64) -> Kept {

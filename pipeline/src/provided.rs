@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `.parquet` | column `item` is the key, column `features` a list of numbers or null |
 //! | `.npy` | f16, f32 or f64 `[rows, dim]` in C order; row `r` belongs to row `r` of the keys file |
-//! | `.safetensors` | `features` `[rows, dim]` F16 or F32 and `mask` `[rows]` U8; rows as for npy |
+//! | `.safetensors` | `features` `[rows, dim]` F16 or F32 and, if rows are absent, `mask` `[rows]` U8; rows as for npy |
 //!
 //! A keys file is CSV with a column `item`. Values are taken as they are. An item without a row (or
 //! with null, or mask 0) has a zero row and mask 0; rows of items that were dropped are ignored. A file without a row
@@ -138,7 +138,7 @@ fn check_rows(path: &Path, rows: usize, keys: usize) -> Result<(), BuildError> {
 }
 
 fn safetensors(path: &Path, keys: Vec<String>) -> Result<Provided, BuildError> {
-    let matrix = FeatureMatrix::open(path)?;
+    let matrix = FeatureMatrix::open_given(path)?;
     check_rows(path, matrix.rows(), keys.len())?;
     Ok(Provided { keys, dim: matrix.dim(), values: matrix.to_f32(), mask: matrix.mask().to_vec() })
 }

@@ -230,9 +230,7 @@ fn typed(path: &Path, rows: &RecordBatch, format: TableFormat) -> Result<RecordB
                 &text_column(column)
                     .ok_or_else(|| BuildError::input(path, format!("column `{}` is not text", field.name())))?,
             ),
-            (_, DataType::Utf8View | DataType::LargeUtf8) => {
-                cast(column, &DataType::Utf8).map_err(|e| BuildError::input(path, e))?
-            }
+            (_, kind) if is_text(kind) => cast(column, &DataType::Utf8).map_err(|e| BuildError::input(path, e))?,
             (TableFormat::Parquet | TableFormat::Sequences, _) => column.clone(),
         };
         fields.push(Field::new(field.name(), column.data_type().clone(), true));
@@ -241,6 +239,15 @@ fn typed(path: &Path, rows: &RecordBatch, format: TableFormat) -> Result<RecordB
     fields.push(Field::new(SOURCE_ROW, DataType::Int64, false));
     columns.push(Arc::new(Int64Array::from_iter_values(0..rows.num_rows() as i64)));
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|e| BuildError::input(path, e))
+}
+
+/// Whether a column holds text, however it is kept; many writers keep each distinct text once.
+fn is_text(kind: &DataType) -> bool {
+    match kind {
+        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => true,
+        DataType::Dictionary(_, values) => is_text(values),
+        _ => false,
+    }
 }
 
 /// The narrowest type that gives every value back as it is written, also where it is made text again.

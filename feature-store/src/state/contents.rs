@@ -57,10 +57,12 @@ impl UserStateStore {
         let (created, _) = self.inner.transact(|writer| {
             let before = writer.stored_item(&item.item_id)?;
             let known = before.as_ref().and_then(|state| state.title().map(str::to_owned));
+            // Kept as the title is: a caller gives none, and the next build needs it.
+            let text = before.as_ref().and_then(|state| state.text().map(str::to_owned));
             let event = StreamEvent::ItemUpsert {
                 timestamp_ms: before.map_or(now_ms, |state| state.after(now_ms)),
                 title: item.title.clone().or(known).unwrap_or_else(|| item.item_id.clone()),
-                text: None,
+                text,
                 content: Some(Box::new(item.content.clone())),
                 item_id: item.item_id.clone(),
             };
@@ -88,6 +90,19 @@ impl UserStateStore {
             Ok(had)
         })?;
         Ok(had)
+    }
+
+    /// Forgets an item's vectors in one durable transaction and leaves what else is known of it: takes back a
+    /// [`UserStateStore::put_item`] that had no room.
+    ///
+    /// # Errors
+    /// The database's failure.
+    pub fn forget_item(&self, item_id: &str) -> Result<(), StoreError> {
+        self.inner.transact(|writer| {
+            writer.forget_content(item_id);
+            Ok(())
+        })?;
+        Ok(())
     }
 
     /// Every item with vectors, in the order in which they came.

@@ -61,6 +61,10 @@ impl Embedded {
         &self.tables[table as usize]
     }
 
+    fn now(&self) -> Moment<'_> {
+        Moment { of: self, snapshot: self.database.snapshot() }
+    }
+
     /// A number kept in the meta table; 0 if it was never written.
     fn number(&self, key: &str) -> Result<u64, StoreError> {
         let Some(bytes) = self.meta.get(key).map_err(|error| self.failure(&error))? else { return Ok(0) };
@@ -86,7 +90,7 @@ impl Reads for Embedded {
     }
 
     fn each_key(&self, table: Table, each: &mut dyn FnMut(&[u8]) -> Flow) -> Result<(), StoreError> {
-        self.moment().each_key(table, each)
+        self.now().each_key(table, each)
     }
 
     fn of_one_moment(&self) -> bool {
@@ -125,8 +129,8 @@ impl Reads for Moment<'_> {
 }
 
 impl Tables for Embedded {
-    fn moment(&self) -> Box<dyn Reads + '_> {
-        Box::new(Moment { of: self, snapshot: self.database.snapshot() })
+    fn moment(&self) -> Option<Box<dyn Reads + '_>> {
+        Some(Box::new(self.now()))
     }
 
     fn each_row(&self, table: Table, prefix: &[u8], each: &mut EachRow<'_>) -> Result<(), StoreError> {

@@ -32,16 +32,17 @@ impl Pending {
         Pending { stored: head.is_some(), head, ..Pending::default() }
     }
 
-    /// Takes in an event; false if its id was seen. `created` is the number of a user made now.
+    /// Takes in an event; false if its id was seen, which `by_id` asks for. `created` is the number of a user made now.
     pub(super) fn add(
         &mut self,
         inner: &Inner,
         event: &Event,
         place: Option<(u32, u64)>,
         created: u64,
+        by_id: bool,
     ) -> Result<bool, StoreError> {
         let head = self.head.get_or_insert_with(|| Head { created, ..Head::default() });
-        if let Some(id) = &event.event_id
+        if let Some(id) = event.event_id.as_ref().filter(|_| by_id)
             && !head.remember(id)
         {
             return Ok(false);

@@ -215,32 +215,7 @@ impl Reads for Shared {
     }
 }
 
-/// There are no snapshots of a server: these are reads of now.
-struct Now<'a>(&'a Shared);
-
-impl Reads for Now<'_> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.0.get(table, key)
-    }
-
-    fn get_many(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        self.0.get_many(table, keys)
-    }
-
-    fn each_key(&self, table: Table, each: &mut dyn FnMut(&[u8]) -> Flow) -> Result<(), StoreError> {
-        self.0.each_key(table, each)
-    }
-
-    fn of_one_moment(&self) -> bool {
-        false
-    }
-}
-
 impl Tables for Shared {
-    fn moment(&self) -> Box<dyn Reads + '_> {
-        Box::new(Now(self))
-    }
-
     fn each_row(&self, table: Table, prefix: &[u8], each: &mut EachRow<'_>) -> Result<(), StoreError> {
         let mut found = BTreeMap::new();
         self.parts(table, |rows| found.extend(rows.into_iter().filter(|(key, _)| key.starts_with(prefix))))?;

@@ -120,8 +120,10 @@ pub(super) type Flow = std::ops::ControlFlow<()>;
 
 /// A database.
 pub(super) trait Tables: Reads + Send + Sync {
-    /// Reads of this moment, or, where the database has none, of now.
-    fn moment(&self) -> Box<dyn Reads + '_>;
+    /// Reads of this moment; none where the database has no snapshots, so that every read is of now.
+    fn moment(&self) -> Option<Box<dyn Reads + '_>> {
+        None
+    }
 
     /// Calls `each` with the rows whose keys begin with `prefix`, in order.
     fn each_row(&self, table: Table, prefix: &[u8], each: &mut EachRow<'_>) -> Result<(), StoreError>;

@@ -66,7 +66,8 @@ impl UserStateStore {
     /// # Errors
     /// The database's failure, or a record that is unreadable.
     pub fn history(&self, user_id: &str) -> Result<Vec<HistoryEntry>, StoreError> {
-        let found = self.inner.read_user(&*self.inner.tables.moment(), user_id)?;
+        let moment = self.inner.tables.moment();
+        let found = self.inner.read_user(self.inner.at(moment.as_deref()), user_id)?;
         Ok(found.map_or_else(Vec::new, |(_, history)| history))
     }
 
@@ -77,7 +78,8 @@ impl UserStateStore {
     pub fn user(&self, user_id: &str) -> Result<Option<UserRecord>, StoreError> {
         let inner = &self.inner;
         let moment = inner.tables.moment();
-        let Some((head, history)) = inner.read_user(&*moment, user_id)? else { return Ok(None) };
+        let read = inner.read_user(inner.at(moment.as_deref()), user_id)?;
+        let Some((head, history)) = read else { return Ok(None) };
         Ok(Some(UserRecord {
             history,
             revision: head.revision(),
@@ -97,11 +99,12 @@ impl UserStateStore {
     ) -> Result<(), E> {
         let inner = &self.inner;
         let moment = inner.tables.moment();
+        let moment = inner.at(moment.as_deref());
         let mut stopped = Ok(());
         moment.each_key(Table::Heads, &mut |key| {
             stopped = inner.text_key(key).map_err(E::from).and_then(|user| {
                 // Gone since the keys were listed.
-                let Some((_, history)) = inner.read_user(&*moment, user)? else { return Ok(()) };
+                let Some((_, history)) = inner.read_user(moment, user)? else { return Ok(()) };
                 each(user, history)
             });
             if stopped.is_err() { Flow::Break(()) } else { Flow::Continue(()) }
@@ -117,6 +120,11 @@ impl Head {
 }
 
 impl Inner {
+    /// Reads of a moment, or of now.
+    fn at<'a>(&'a self, moment: Option<&'a dyn Reads>) -> &'a dyn Reads {
+        moment.unwrap_or(&*self.tables)
+    }
+
     pub(super) fn decode_head(&self, user: &str, bytes: &[u8]) -> Result<Head, StoreError> {
         Head::decode(bytes).ok_or_else(|| self.damaged(&format!("the record of user {user:?}")))
     }

@@ -175,11 +175,37 @@ impl Writer<'_> {
                 continue;
             }
             reached.insert(record.partition, Some(record.offset));
-            for event in &record.events {
-                self.event(event, Some((record.partition, record.offset)))?;
-            }
+            self.record(record)?;
         }
         self.reached = Some((source.to_owned(), reached));
+        Ok(())
+    }
+
+    /// Takes in the events of one record. Those of a user with one id are parts of one message, such as the products of
+    /// an order: what becomes of the first becomes of all, however many there are.
+    fn record(&mut self, record: &SourceRecord) -> Result<(), StoreError> {
+        let place = Some((record.partition, record.offset));
+        let mut seen: HashMap<(&str, &str), bool> = HashMap::new();
+        for event in &record.events {
+            let StreamEvent::Interaction(part) = event else {
+                self.event(event, place)?;
+                continue;
+            };
+            let Some(id) = &part.event_id else {
+                self.interaction(part, place, true)?;
+                continue;
+            };
+            match seen.get(&(part.user_id.as_str(), id.as_str())) {
+                Some(true) => {
+                    self.interaction(part, place, false)?;
+                }
+                Some(false) => self.done.duplicates += 1,
+                None => {
+                    let new = self.interaction(part, place, true)?;
+                    seen.insert((&part.user_id, id), new);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -205,7 +231,7 @@ impl Writer<'_> {
     /// Takes in an event, with where it came from if its source has offsets.
     pub(super) fn event(&mut self, event: &StreamEvent, place: Option<(u32, u64)>) -> Result<(), StoreError> {
         match event {
-            StreamEvent::Interaction(event) => self.interaction(event, place),
+            StreamEvent::Interaction(event) => self.interaction(event, place, true).map(drop),
             StreamEvent::UserDelete { user_id, .. } => {
                 let found = self.delete_user(user_id)?;
                 self.done.users_deleted += usize::from(found);
@@ -215,17 +241,21 @@ impl Writer<'_> {
         }
     }
 
-    /// Takes in an interaction, with where it came from if its source has offsets.
-    pub(super) fn interaction(&mut self, event: &Event, place: Option<(u32, u64)>) -> Result<(), StoreError> {
+    /// Takes in an interaction, with where it came from if its source has offsets; false if its id was seen. `by_id` is
+    /// whether that is asked for.
+    pub(super) fn interaction(
+        &mut self,
+        event: &Event,
+        place: Option<(u32, u64)>,
+        by_id: bool,
+    ) -> Result<bool, StoreError> {
         let inner = self.inner;
         let pending = self.user(&event.user_id)?;
         let number = if pending.head.is_none() { inner.tables.take(Series::Created, 1)? } else { 0 };
-        if pending.add(inner, event, place, number)? {
-            self.done.applied += 1;
-        } else {
-            self.done.duplicates += 1;
-        }
-        Ok(())
+        let new = pending.add(inner, event, place, number, by_id)?;
+        self.done.applied += usize::from(new);
+        self.done.duplicates += usize::from(!new);
+        Ok(new)
     }
 
     /// Forgets a user; true if there was something to forget.
@@ -287,7 +317,8 @@ impl Writer<'_> {
 
     /// Everything that changes.
     fn commit(mut self) -> Result<Commit, StoreError> {
-        let mut commit = Commit { items_changed: !self.items.is_empty(), ..Commit::default() };
+        let items_changed = !self.items.is_empty() || !self.contents.is_empty();
+        let mut commit = Commit { items_changed, ..Commit::default() };
         let source = self.reached.as_ref().map_or("", |(source, _)| source.as_str());
         let users = std::mem::take(&mut self.users);
         let mut users: Vec<(String, Pending)> = users.into_iter().filter(|(_, pending)| pending.touched()).collect();

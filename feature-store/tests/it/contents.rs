@@ -45,6 +45,26 @@ fn what_is_put_is_there_after_a_restart_in_the_order_it_came() {
     });
 }
 
+/// What a stream said of an item and a caller does not say stays: the next build reads it.
+#[test]
+fn a_put_keeps_the_title_and_the_text_of_a_stream() {
+    on_each(|fresh| {
+        let store = open(&fresh(), 10);
+        let upsert = StreamEvent::ItemUpsert {
+            item_id: "a".into(),
+            timestamp_ms: 1_000,
+            title: "A".into(),
+            text: Some("a long text".into()),
+            content: None,
+        };
+        store.record(&[upsert]).unwrap();
+        store.put_item(&item("a", None, 1.0), 5).unwrap();
+        store.put_item(&item("a", Some("B"), 2.0), 5).unwrap();
+        let state = store.item("a").unwrap().unwrap();
+        assert_eq!((state.title(), state.text()), (Some("B"), Some("a long text")));
+    });
+}
+
 #[test]
 fn a_callers_change_is_later_than_everything_before_it() {
     on_each(|fresh| {

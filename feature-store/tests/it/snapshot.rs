@@ -2,7 +2,8 @@
 
 use feature_store::{
     Attribute, AttributeValues, EncoderInfo, FeatureBlock, FeatureDtype, Interaction, Item, Snapshot, SnapshotContents,
-    StagedDir, StoreError, artefact_around, lies_in, write_snapshot, write_whole,
+    StagedDir, StoreError, UserStateStore, artefact_around, create_dir_all_synced, lies_in, write_snapshot,
+    write_whole,
 };
 use std::path::Path;
 
@@ -96,6 +97,21 @@ fn damage_is_named() {
     }
     check("manifest.json", &|_| b"{\"schema_version\": 7}".to_vec(), "version 7");
     check("manifest.json", &|_| b"{".to_vec(), "no version");
+    let counted = |from: &str, to: &str| {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        move |bytes: Vec<u8>| {
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(text.contains(&from), "{text}");
+            text.replacen(&from, &to, 1).into_bytes()
+        }
+    };
+    let most = u64::MAX.to_string();
+    for (name, rows) in [("users", 2), ("items", 2), ("interactions", 3)] {
+        for wrong in ["0", most.as_str()] {
+            let damage = counted(&format!("\"{name}\": {rows}"), &format!("\"{name}\": {wrong}"));
+            check("manifest.json", &damage, &format!("counts.{name} is {wrong}, which does not fit"));
+        }
+    }
 }
 
 #[test]
@@ -182,14 +198,87 @@ fn a_place_knows_the_artefact_and_the_folder_that_it_lies_in() {
     }
 }
 
+/// A writer is told by its lock, not by its process: in another container it may have any id, or this one's.
 #[test]
-fn what_a_killed_writer_left_is_removed() {
+fn what_a_killed_writer_left_is_removed_and_what_a_running_one_writes_stays() {
     let dir = tempfile::tempdir().unwrap();
-    // No process has this id: it is above what Linux hands out.
-    std::fs::create_dir(dir.path().join(".snapshot.4194999.part")).unwrap();
-    std::fs::create_dir(dir.path().join(".snapshot.4194999.2.part")).unwrap();
+    let own = std::process::id();
+    let (left, held) = (dir.path().join(".snapshot.4194999.part"), dir.path().join(format!(".snapshot.{own}.0.part")));
+    for path in [&left, &held] {
+        std::fs::create_dir(path).unwrap();
+    }
+    let lock = std::fs::File::open(&held).unwrap();
+    lock.lock().unwrap();
+    write_snapshot(&dir.path().join("snapshot"), contents()).unwrap();
+    assert!(!left.exists() && held.exists());
+    drop(lock);
     write_snapshot(&dir.path().join("snapshot"), contents()).unwrap();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+
+    let (left, held) = (dir.path().join("report.json.4194999.part"), dir.path().join("report.json.7.3.part"));
+    for path in [&left, &held] {
+        std::fs::write(path, "half").unwrap();
+    }
+    let lock = std::fs::File::open(&held).unwrap();
+    lock.lock().unwrap();
+    write_whole(&dir.path().join("report.json"), b"whole").unwrap();
+    assert!(!left.exists() && held.exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_as_output_stays_and_what_it_leads_to_is_replaced() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let (elsewhere, link) = (dir.path().join("elsewhere"), dir.path().join("link"));
+    std::fs::create_dir(&elsewhere).unwrap();
+    symlink(&elsewhere, &link).unwrap();
+    for output in [&link, &dir.path().join("link/")] {
+        StagedDir::check(output, "manifest.json").unwrap();
+        write_snapshot(output, contents()).unwrap();
+        assert!(link.is_symlink());
+        Snapshot::open(&elsewhere).unwrap();
+    }
+    // Found before the work, not after it.
+    let dangling = dir.path().join("dangling");
+    symlink(dir.path().join("nowhere"), &dangling).unwrap();
+    for refused in [StagedDir::check(&dangling, "manifest.json"), write_snapshot(&dangling, contents()).map(drop)] {
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains("dangling") && message.contains("leads nowhere"), "{message}");
+    }
+    assert!(UserStateStore::open(&dangling, 3).unwrap_err().to_string().contains("leads nowhere"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3, "nothing is left beside them");
+}
+
+/// The place went away during the work: what was made stays, and the message says where.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_renamed_into_place_is_kept() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+    std::fs::create_dir(&real).unwrap();
+    symlink(&real, &link).unwrap();
+    let staged = StagedDir::create(&link.join("snapshot"), "manifest.json").unwrap();
+    std::fs::write(staged.path().join("work"), "hours of it").unwrap();
+    std::fs::remove_file(&link).unwrap();
+    let message = staged.commit().unwrap_err().to_string();
+    let kept = std::fs::read_dir(&real).unwrap().next().expect("it is there").unwrap().path();
+    assert!(message.contains(kept.to_str().unwrap()) && message.contains("move it"), "{message}");
+    assert_eq!(std::fs::read_to_string(kept.join("work")).unwrap(), "hours of it");
+    write_snapshot(&real.join("snapshot"), contents()).unwrap();
+    assert!(kept.exists(), "no later writer takes it for a left-over");
+}
+
+#[test]
+fn folders_are_made_and_may_be_there() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in ["a/b/c", "a/b/c", "a/d/", "a"] {
+        create_dir_all_synced(&dir.path().join(path)).unwrap();
+        assert!(dir.path().join(path).is_dir(), "{path}");
+    }
+    std::fs::write(dir.path().join("file"), "x").unwrap();
+    assert!(matches!(create_dir_all_synced(&dir.path().join("file/a")), Err(StoreError::Io { .. })));
 }
 
 #[test]

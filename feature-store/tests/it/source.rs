@@ -53,6 +53,35 @@ fn the_second_time_changes_nothing_even_after_a_deletion() {
     });
 }
 
+/// An order of more products than ids are remembered, sent again: its one id is known.
+#[test]
+fn a_message_of_many_events_counts_once_by_its_one_id() {
+    on_each(|fresh| {
+        let store = open(&fresh(), 1000);
+        let order = |offset: u64, id: &str| {
+            let event = |item: usize| Event {
+                user_id: "u".into(),
+                item_id: item.to_string(),
+                timestamp_ms: 5,
+                event_id: Some(id.to_owned()),
+            };
+            SourceRecord { partition: 0, offset, events: (0..100).map(|item| event(item).into()).collect() }
+        };
+        let check = |offset: u64, id: &str, applied: usize, duplicates: usize| {
+            let done = store.apply("s", &[order(offset, id)]).unwrap();
+            assert_eq!(done, BatchOutcome { applied, duplicates, ..BatchOutcome::default() }, "offset {offset}");
+        };
+        check(0, "order 1", 100, 0);
+        check(1, "order 1", 0, 100);
+        check(2, "order 2", 100, 0);
+        check(3, "order 1", 0, 100);
+        assert_eq!(store.history("u").unwrap().len(), 200);
+        // Two records with one id are two messages.
+        let done = store.apply("s", &[order(4, "order 3"), order(5, "order 3")]).unwrap();
+        assert_eq!((done.applied, done.duplicates), (100, 100));
+    });
+}
+
 #[test]
 fn a_bad_record_changes_nothing_and_moves_no_position() {
     on_each(|fresh| {

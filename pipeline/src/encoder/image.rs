@@ -98,7 +98,7 @@ impl ImageEncoder {
     /// Pixels `[3, height, width]` -> `[dim]`, norm 1.
     ///
     /// # Errors
-    /// Another number of pixels, or the graph refuses.
+    /// Another number of pixels, or the graph refuses or gives numbers that are not finite.
     pub fn encode_pixels(&self, pixels: Vec<f32>) -> Result<Vec<f32>, BuildError> {
         let Preprocess { height, width, .. } = self.preprocess;
         if pixels.len() != 3 * height * width {
@@ -116,6 +116,6 @@ impl ImageEncoder {
                 format!("gives shape {:?}; one vector an image is expected", output.shape),
             ));
         }
-        Ok(unit_norm(output.values))
+        unit_norm(output.values).map_err(|reason| BuildError::input(&self.model, reason))
     }
 }

@@ -37,7 +37,7 @@ impl Preprocess {
     /// What the folder of an encoder asks for.
     ///
     /// # Errors
-    /// A `preprocessor_config.json` without a size, or with a resampling or a step that is not known.
+    /// A `preprocessor_config.json` without a size or a resampling, or with a resampling or a step that is not known.
     pub(crate) fn read(dir: &Path) -> Result<Preprocess, BuildError> {
         let path = dir.join("preprocessor_config.json");
         if !path.is_file() {
@@ -63,7 +63,13 @@ impl Preprocess {
         let filter = match resample.as_u64() {
             Some(2) => Filter::Bilinear,
             Some(3) => Filter::Bicubic,
-            None if resample.is_null() => Filter::Bicubic,
+            // What is meant where nothing is said depends on the program that the encoder comes from.
+            None if resample.is_null() => {
+                return Err(BuildError::input(
+                    &path,
+                    "says no `resample`; write 2 (bilinear) or 3 (bicubic), as the encoder was trained with",
+                ));
+            }
             _ => {
                 return Err(BuildError::input(
                     &path,
@@ -156,6 +162,7 @@ mod tests {
                 Preprocess { height: 8, width: 6, scale, mean: [mean; 3], std: [std; 3], filter: Filter::Bicubic };
             assert_eq!(read(&format!("{SIZE}, {fields}")).unwrap(), expect, "{fields}");
         };
+        let check = |fields: &str, scale, mean, std| check(&format!(r#"{fields}, "resample": 3"#), scale, mean, std);
         check(NORMAL, SCALE, 0.5, 0.25);
         check(&format!(r#"{NORMAL}, "do_rescale": true, "do_normalize": true"#), SCALE, 0.5, 0.25);
         check(&format!(r#"{NORMAL}, "do_rescale": false"#), 1.0, 0.5, 0.25);
@@ -174,8 +181,10 @@ mod tests {
         check(r#""size": {"shortest_edge": 224}"#, &["`size.shortest_edge` is 224"]);
         check(&format!(r#"{SIZE}, "do_center_crop": true"#), &["`do_center_crop` is true"]);
         check(&format!(r#"{SIZE}, "do_resize": false"#), &["`do_resize` is false"]);
-        check(r#""size": {"height": 8}"#, &["no width"]);
+        check(r#""size": {"height": 8}, "resample": 3"#, &["no width"]);
         check(&format!(r#"{SIZE}, "resample": 1"#), &["`resample` is 1", "2 (bilinear)"]);
+        check(SIZE, &["no `resample`", "2 (bilinear)"]);
+        check(&format!(r#"{SIZE}, "resample": null"#), &["no `resample`", "3 (bicubic)"]);
         check(&format!(r#"{SIZE}, "resample": "bilinear""#), &["`resample` is \"bilinear\"", "2 (bilinear)"]);
     }
 }

@@ -40,7 +40,7 @@ impl TextEncoder {
     /// Loads `dir`; texts are cut after `max_tokens` tokens, the special ones included.
     ///
     /// # Errors
-    /// A file of the layout is missing or unusable: named.
+    /// A file of the layout is missing or unusable: named. Or the graph takes fewer tokens.
     pub fn load(dir: &Path, runtime: &Runtime, max_tokens: usize) -> Result<TextEncoder, BuildError> {
         let model = model_file(dir, &MODELS)?;
         let pooling_file = dir.join("1_Pooling/config.json");
@@ -62,7 +62,22 @@ impl TextEncoder {
         };
         // One run says what the width is, and that the graph takes what it is given.
         encoder.dim = encoder.encode("width")?.len();
+        encoder.check_longest(max_tokens)?;
         Ok(encoder)
+    }
+
+    /// Encodes a text of as many tokens as are allowed: a graph has a position for each of so many, and a longer text
+    /// would end a build in its midst. Not read from a config, since models count positions differently.
+    fn check_longest(&self, max_tokens: usize) -> Result<(), BuildError> {
+        self.encode(&"a ".repeat(max_tokens)).map(drop).map_err(|error| {
+            let way_out = "lower text_encoder.max_tokens to what the model was made for, such as 512";
+            let error = match error {
+                BuildError::Input { reason, .. } => reason,
+                other => other.to_string(),
+            };
+            let reason = format!("does not take a text of {max_tokens} tokens ({error}); {way_out}");
+            BuildError::input(&self.model, reason)
+        })
     }
 
     /// As [`TextEncoder::load`], from a configuration.
@@ -88,7 +103,7 @@ impl TextEncoder {
     /// One text -> `[dim]`, norm 1.
     ///
     /// # Errors
-    /// The tokenizer or the graph refuses, which no text should cause.
+    /// The tokenizer or the graph refuses, which no text should cause, or the graph gives numbers that are not finite.
     pub fn encode(&self, text: &str) -> Result<Vec<f32>, BuildError> {
         let tokens = self.tokenizer.encode_fast(text, true).map_err(|e| BuildError::input(&self.model, e))?;
         let inputs = self
@@ -111,7 +126,7 @@ impl TextEncoder {
                 vector.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
             }
         }
-        Ok(unit_norm(vector))
+        unit_norm(vector).map_err(|reason| BuildError::input(&self.model, reason))
     }
 
     fn unknown_input(&self, name: &str) -> BuildError {

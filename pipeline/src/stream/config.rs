@@ -125,7 +125,8 @@ pub struct KafkaConfig {
     /// TLS and SASL; absent: neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<SecurityConfig>,
-    /// Further librdkafka properties, such as `reconnect.backoff.max.ms`.
+    /// Further librdkafka properties, such as `reconnect.backoff.max.ms`. Those that this program sets itself are
+    /// refused; `linger.ms`, `partitioner` and `message.max.bytes` it sets only where they are not here.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
 }
@@ -142,9 +143,11 @@ pub struct LogConfig {
     pub max_segments: usize,
 }
 
-/// Properties that this program sets itself: exactly-once rests on them.
-const OWN_PROPERTIES: [&str; 11] = [
+/// Properties that this program sets itself, under each of their names: exactly-once rests on them, or another field
+/// says what they are (`message.timeout.ms`: `produce.acknowledge_ms`).
+const OWN_PROPERTIES: [&str; 15] = [
     "bootstrap.servers",
+    "metadata.broker.list",
     "group.id",
     "enable.auto.commit",
     "enable.auto.offset.store",
@@ -154,7 +157,10 @@ const OWN_PROPERTIES: [&str; 11] = [
     "session.timeout.ms",
     "statistics.interval.ms",
     "acks",
+    "request.required.acks",
     "enable.idempotence",
+    "message.timeout.ms",
+    "delivery.timeout.ms",
 ];
 
 impl StreamConfig {
@@ -173,10 +179,7 @@ impl StreamConfig {
         }
         match (&self.kafka, &self.log) {
             (Some(kafka), None) => kafka.validate(),
-            (None, Some(log)) => {
-                in_range("log.segment_bytes", log.segment_bytes, MAX_SEGMENT_BYTES)?;
-                between("log.max_segments", log.max_segments as u64, MIN_SEGMENTS, 1_000_000)
-            }
+            (None, Some(log)) => log.validate(),
             _ => Err(StreamError::config("kafka, log", "give exactly one of the two: the source of the stream")),
         }
     }
@@ -242,9 +245,20 @@ impl KafkaConfig {
 impl LogConfig {
     /// Folder of the log of refused messages.
     pub fn dlq(&self) -> PathBuf {
-        let mut name = self.dir.clone().into_os_string();
+        // Beside the log, also where the path ends in a slash.
+        let mut name = self.dir.file_name().unwrap_or_default().to_owned();
         name.push(".dlq");
-        PathBuf::from(name)
+        self.dir.with_file_name(name)
+    }
+
+    fn validate(&self) -> Result<(), StreamError> {
+        in_range("log.segment_bytes", self.segment_bytes, MAX_SEGMENT_BYTES)?;
+        between("log.max_segments", self.max_segments as u64, MIN_SEGMENTS, 1_000_000)?;
+        if self.dir.file_name().is_none() {
+            let reason = format!("{:?} ends in no name of a folder; give one, such as \"events\"", self.dir);
+            return Err(StreamError::config("log.dir", reason));
+        }
+        Ok(())
     }
 
     /// The log's sizes.

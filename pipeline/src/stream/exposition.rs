@@ -22,7 +22,7 @@ impl StreamStats {
             ("dead_letters", "Messages that the dead letters acknowledged.", self.dead_letters),
             ("batches", "Durable writes.", self.batches),
             ("rebalances", "Times that partitions came or went.", self.rebalances),
-            ("lost", "Messages of a log that were removed before they were applied.", self.lost),
+            ("lost", "Offsets whose messages were gone before they were applied.", self.lost),
         ];
         for (name, help, value) in counters {
             head(&mut out, &format!("{name}_total"), "counter", help);

@@ -109,8 +109,8 @@ pub trait Source {
         0
     }
 
-    /// Offsets passed over because no message lies there any more. A log counts them; of a topic it is told in
-    /// the program's log when a partition is taken over.
+    /// Offsets passed over because no message lies there any more: they were removed before they were applied, or, in
+    /// a log, writes failed.
     fn lost(&self) -> u64 {
         0
     }

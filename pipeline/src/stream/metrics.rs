@@ -34,8 +34,8 @@ pub struct StreamStats {
     pub batches: u64,
     /// Times that partitions came or went.
     pub rebalances: u64,
-    /// Offsets passed over because no message lies there any more: a log's oldest segments were removed before
-    /// they were applied, or writes to it failed.
+    /// Offsets passed over because no message lies there any more: the oldest of a topic or a log were removed before
+    /// they were applied, or writes to a log failed.
     pub lost: u64,
     /// Messages not yet read, by partition, as far as known.
     pub lag: BTreeMap<u32, u64>,

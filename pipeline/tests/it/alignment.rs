@@ -16,7 +16,8 @@ fn project() -> Project {
     let project = Project::new().with_features(FEATURES);
     project.write("ratings.csv", "user,item,time\n1,d,1\n1,c,2\n1,b,3\n1,a,4\n1,e/../a,5\n");
     project.write("encoder/model.onnx", mean_colour(8));
-    let preprocess = r#"{"size": {"height": 8, "width": 8}, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]}"#;
+    let preprocess =
+        r#"{"size": {"height": 8, "width": 8}, "resample": 3, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]}"#;
     project.write("encoder/preprocessor_config.json", preprocess);
     project.write("images/c.png", "this is no image");
     for (name, colour) in [("a", [255, 0, 0]), ("d", [0, 0, 51])] {

@@ -29,13 +29,27 @@ fn tables() {
         &["ratings.csv", "`time` row 2 is 1700000000000, past the year 9999", "timestamp_unit"],
     );
     check("ratings.csv", "user,item,time\n1,a,2\n,b,3\n", &["ratings.csv", "`user` row 2", "empty"]);
-    check("ratings.csv", "user,item,time\n1,1.5,2\n", &["ratings.csv", "`item`", "text or integers"]);
     check("ratings.csv", "user,item,time\n1,a,2\n1,b\n", &["ratings.csv", "CSV"]);
     check("ratings.csv", &format!("user,item,time\n{},a,2\n", "u".repeat(300)), &["`user` row 1", "300 bytes"]);
     check("items.csv", &format!("{ITEMS}b,Again,\n"), &["items.sql", "\"b\"", "2 and 4"]);
     check("items.csv", "item,title,genres\n,Nameless,\n", &["items.sql", "row 1", "no `item`"]);
     check("items.csv", "key,title,genres\na,First,\n", &["items.sql", "item"]);
     check("items.csv", "item,title,genres\nA,First,\nB,Second,\n", &["items.sql", "gives 2 rows", "\"A\"", "\"a\""]);
+}
+
+/// Seconds taken for milliseconds would put everything into January 1970. Numbers that only give an order are fine.
+#[test]
+fn seconds_that_are_said_to_be_milliseconds() {
+    let build = |times: [i64; 2]| {
+        let project = Project::new().with("timestamp_unit = \"s\"", "timestamp_unit = \"ms\"");
+        project.write("ratings.csv", format!("user,item,time\n1,a,{}\n1,b,{}\n", times[0], times[1]));
+        project
+    };
+    for times in [[1, 2], [0, 1_700_000_000], [1_700_000_000, 1_700_000_000_000], [1_700_000_000_000; 2]] {
+        build(times).build().unwrap();
+    }
+    let parts = ["ratings.csv", "`time`", "from 978300760 to 1700000000", "before 1980", "timestamp_unit", "\"s\""];
+    refused(&build([1_700_000_000, 978_300_760]), &parts);
 }
 
 #[test]

@@ -133,6 +133,18 @@ fn a_preprocessor_config_is_followed() {
     assert!(cosine(&other, &expect) < 0.999, "{}", cosine(&other, &expect));
 }
 
+/// Found when the encoder is loaded, not at the first long text in the midst of a build.
+#[test]
+fn more_tokens_than_a_model_has_positions_for_are_refused() {
+    let Some(shared) = shared("all-MiniLM-L6-v2") else { return };
+    let model = shared.join("models/all-minilm-l6-v2");
+    TextEncoder::load(&model, &Runtime::Tract, 512).unwrap();
+    let error = TextEncoder::load(&model, &Runtime::Tract, 513).err().unwrap().to_string();
+    for part in ["model.onnx", "513 tokens", "text_encoder.max_tokens"] {
+        assert!(error.contains(part), "{error:?} lacks {part:?}");
+    }
+}
+
 #[test]
 fn a_folder_without_pooling_is_refused_by_name() {
     let Some(shared) = shared("all-MiniLM-L6-v2") else { return };

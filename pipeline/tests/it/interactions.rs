@@ -1,7 +1,8 @@
 //! Order, ids, ties and the k-core.
 
 use crate::support::{Project, RATINGS, refused, tree};
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::Int32Type;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -51,6 +52,19 @@ fn leading_zeros_are_part_of_a_key() {
     project.write("ratings.csv", "user,item,time\n1,007,1\n1,7,2\n");
     let keys: Vec<String> = project.snapshot().items().unwrap().into_iter().map(|item| item.key).collect();
     assert_eq!(keys, ["7", "007"]);
+}
+
+/// Keys that look like decimals are text as they are written, in both tables.
+#[test]
+fn a_key_may_look_like_a_decimal() {
+    let project = Project::new();
+    project.write("ratings.csv", "user,item,time\n0.5,1.5,1\n0.5,2.0,2\n");
+    project.write("items.csv", "item,title,genres\n1.5,First,\n2.0,Second,\n3.25,Third,\n");
+    let snapshot = project.snapshot();
+    assert_eq!(snapshot.users().unwrap(), ["0.5"]);
+    let items: Vec<(String, String)> =
+        snapshot.items().unwrap().into_iter().map(|item| (item.key, item.title)).collect();
+    assert_eq!(items, [("1.5", "First"), ("2.0", "Second")].map(|(key, title)| (key.to_owned(), title.to_owned())));
 }
 
 /// A column becomes one of numbers only where every value prints back as it is written.
@@ -118,13 +132,15 @@ fn two_runs_give_the_same_bytes() {
 
 /// The interactions of [`RATINGS`] as Parquet, with such times.
 fn parquet_project(times: ArrayRef) -> Project {
+    parquet_of(Arc::new(StringArray::from(vec!["b", "a", "c", "b", "a"])), times)
+}
+
+/// The same with such items.
+fn parquet_of(items: ArrayRef, times: ArrayRef) -> Project {
     let project = Project::new()
         .with("path = \"ratings.csv\"\nformat = \"csv\"", "path = \"ratings.parquet\"\nformat = \"parquet\"");
-    let columns: Vec<(&str, ArrayRef)> = vec![
-        ("user", Arc::new(StringArray::from(vec!["10", "9", "9", "9", "x"]))),
-        ("item", Arc::new(StringArray::from(vec!["b", "a", "c", "b", "a"]))),
-        ("time", times),
-    ];
+    let columns: Vec<(&str, ArrayRef)> =
+        vec![("user", Arc::new(StringArray::from(vec!["10", "9", "9", "9", "x"]))), ("item", items), ("time", times)];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let file = std::fs::File::create(project.path("ratings.parquet")).unwrap();
     let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
@@ -140,6 +156,13 @@ fn parquet_reads_as_csv_does() {
     assert_eq!(project.snapshot().interactions().unwrap(), expect);
     let project = parquet_project(Arc::new(StringArray::from(vec!["5", "7", "7", "1", "3"])));
     refused(&project, &["ratings.parquet", "`time` is Utf8", "integers"]);
+    let times = || Arc::new(Int64Array::from(vec![5, 7, 7, 1, 3]));
+    // As pandas writes a column of categories.
+    let items: DictionaryArray<Int32Type> = vec!["b", "a", "c", "b", "a"].into_iter().collect();
+    assert_eq!(parquet_of(Arc::new(items), times()).snapshot().interactions().unwrap(), expect);
+    let items = Float64Array::from(vec![1.5, 2.0, 3.0, 4.0, 5.0]);
+    let project = parquet_of(Arc::new(items), times());
+    refused(&project, &["ratings.parquet", "`item` is Float64", "\"1.5\"", "store it as text"]);
 }
 
 /// The k-core by the definition: drop one row that breaks the rule until there is none.

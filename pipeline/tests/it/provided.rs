@@ -57,6 +57,37 @@ fn three_formats_give_the_same_rows() {
     assert_eq!(matrix(&project), expect);
 }
 
+/// A safetensors file of the rows of items.csv, with such further tensors in its header.
+fn safetensors(more: &str, data: &[u8]) -> Vec<u8> {
+    let header = format!(r#"{{"features":{{"dtype":"F32","shape":[3,1],"data_offsets":[0,12]}}{more}}}"#);
+    let values = [1.0_f32, 2.0, 3.0].iter().flat_map(|value| value.to_le_bytes());
+    (header.len() as u64)
+        .to_le_bytes()
+        .into_iter()
+        .chain(header.into_bytes())
+        .chain(values)
+        .chain(data.to_vec())
+        .collect()
+}
+
+#[test]
+fn a_mask_may_be_left_out_and_then_every_row_counts() {
+    let mask = |kind: &str, bytes: usize| {
+        format!(r#","mask":{{"dtype":"{kind}","shape":[3],"data_offsets":[12,{}]}}"#, 12 + bytes)
+    };
+    let check = |more: &str, data: &[u8], expect: [u8; 4]| {
+        let project = Project::new();
+        project.write("given.safetensors", safetensors(more, data));
+        assert_eq!(matrix(&project).1, expect);
+    };
+    check("", &[], [0, 1, 1, 1]);
+    check(&mask("U8", 3), &[1, 0, 1], [0, 1, 0, 1]);
+    let project = Project::new();
+    project.write("given.safetensors", safetensors(&mask("F32", 12), &[0; 12]));
+    let error = project.build().unwrap_err().to_string();
+    assert!(error.contains("given.safetensors") && error.contains("`mask` is F32"), "{error}");
+}
+
 #[test]
 fn items_without_a_row_are_zero_and_counted() {
     let project = parquet_project();

@@ -58,16 +58,17 @@ EXIT CODES
   1    internal failure (a full disk, a broken machine, a bug)
   2    bad input: an argument, a config, a data file, an artefact, a busy port; one sentence on
        stderr names it
-  130  stopped by Ctrl-C or SIGTERM; train keeps a checkpoint that --resume goes on from. serve and
-       ingest --config, which end in no other way, end with 0
+  130  train or demo stopped by Ctrl-C or SIGTERM; train keeps a checkpoint that --resume goes on
+       from. serve and ingest --config, which end in no other way, end with 0; the other verbs end
+       at once, by the signal, and leave what was there before
 
 ENVIRONMENT
   RECOMMENDER_LOG     what `serve` and `demo` log to stderr: error, warn, info, debug or a filter
   RECOMMENDER_LOG_FORMAT
-                      text (the default) or json: one object a line
+                      text (the default) or json: one object a line, for all that they write to stderr
   RECOMMENDER_BIND    as serve --bind
   RECOMMENDER_BUNDLE  as serve --bundle
-  RECOMMENDER_STATE   as serve --state
+  RECOMMENDER_STATE   as serve --state; in place of state.path for ingest --config too
   RECOMMENDER_TIERS_FILE
                       as serve --tiers-file
   OTEL_EXPORTER_OTLP_ENDPOINT

@@ -12,6 +12,12 @@ const SNAPSHOT_MARKER: &str = "manifest.json";
 /// The file that makes a folder a Bundle.
 const BUNDLE_MARKER: &str = "bundle.json";
 
+/// The file that an evaluation writes.
+const REPORT: &str = "report.json";
+
+/// What makes a folder an artefact, and what it is called.
+const KINDS: [(&str, &str); 2] = [(BUNDLE_MARKER, "Bundle"), (SNAPSHOT_MARKER, "Snapshot")];
+
 /// Opens a Snapshot; a folder that is none says which verb makes one.
 pub(crate) fn open_snapshot(dir: &Path) -> anyhow::Result<Snapshot> {
     require(dir, SNAPSHOT_MARKER, "Snapshot", "build")?;
@@ -26,7 +32,7 @@ pub(crate) fn open_bundle(dir: &Path) -> anyhow::Result<Bundle> {
 
 /// Writes `report.json` into a folder, beside and renamed. Returns its path.
 pub(crate) fn write_report(report: &Report, dir: &Path) -> anyhow::Result<PathBuf> {
-    let path = dir.join("report.json");
+    let path = dir.join(REPORT);
     let mut json = serde_json::to_vec_pretty(report).context("turning the report into JSON")?;
     json.push(b'\n');
     write_whole(&path, &json).with_context(|| format!("writing {}", path.display()))?;
@@ -40,7 +46,13 @@ pub(crate) fn check_report_output(dir: &Path) -> anyhow::Result<()> {
         return Err(bad_input(format!("--output {shown}: is no folder; name another")));
     }
     check_outside_artefacts(dir)?;
-    for (marker, kind) in [(BUNDLE_MARKER, "Bundle"), (SNAPSHOT_MARKER, "Snapshot")] {
+    let report = dir.join(REPORT);
+    if report.exists() && !std::fs::read(&report).is_ok_and(|bytes| serde_json::from_slice::<Report>(&bytes).is_ok()) {
+        return Err(bad_input(format!(
+            "--output {shown}: holds a {REPORT} that no evaluation wrote; name another folder"
+        )));
+    }
+    for (marker, kind) in KINDS {
         if dir.join(marker).exists() {
             return Err(bad_input(format!(
                 "--output {shown}: holds {marker}, and a report there would spoil the {kind}; name another folder"
@@ -63,12 +75,26 @@ pub(crate) fn check_bundle_output(dir: &Path) -> anyhow::Result<()> {
 /// Refuses an output inside a Snapshot or a Bundle: an artefact with a file that its manifest does not list is never
 /// replaced again, and a new one would take the output with it.
 pub(crate) fn check_outside_artefacts(output: &Path) -> anyhow::Result<()> {
-    let kinds = [(BUNDLE_MARKER, "Bundle"), (SNAPSHOT_MARKER, "Snapshot")];
-    let Some((dir, found)) = artefact_around(output, &kinds.map(|(marker, _)| marker)) else { return Ok(()) };
-    let kind = kinds.into_iter().find(|(marker, _)| *marker == found).map_or("artefact", |(_, kind)| kind);
-    let (output, dir) = (output.display(), dir.display());
+    check_outside("--output", output)
+}
+
+/// The same of another file or folder; `field` says where it was named.
+pub(crate) fn check_outside(field: &str, place: &Path) -> anyhow::Result<()> {
+    refuse_inside(field, place, artefact_around(place, &KINDS.map(|(marker, _)| marker)))
+}
+
+/// The same of a folder that is made or written into beside an output, such as a log's; it may not be an artefact
+/// itself either. `field` says where it was named.
+pub(crate) fn check_folder_outside_artefacts(field: &str, dir: &Path) -> anyhow::Result<()> {
+    refuse_inside(field, dir, artefact_around(&dir.join("within"), &KINDS.map(|(marker, _)| marker)))
+}
+
+fn refuse_inside(field: &str, place: &Path, around: Option<(PathBuf, &str)>) -> anyhow::Result<()> {
+    let Some((dir, found)) = around else { return Ok(()) };
+    let kind = KINDS.into_iter().find(|(marker, _)| *marker == found).map_or("artefact", |(_, kind)| kind);
+    let (place, dir) = (place.display(), dir.display());
     Err(bad_input(format!(
-        "--output {output}: lies in the {kind} {dir}, which holds nothing but what its {found} lists; name a place \
+        "{field} {place}: lies in the {kind} {dir}, which holds nothing but what its {found} lists; name a place \
          outside of it"
     )))
 }

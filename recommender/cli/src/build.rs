@@ -1,6 +1,7 @@
 //! `build`: raw tables, text and images -> Snapshot, through the `pipeline` crate.
 
 use crate::arguments::BuildArgs;
+use crate::artefacts::check_folder_outside_artefacts;
 use crate::failure::bad_input;
 use crate::output::{say, thousands};
 use crate::progress::Progress;
@@ -18,6 +19,9 @@ pub(crate) fn run(args: &BuildArgs) -> anyhow::Result<()> {
 pub(crate) fn build(config_path: &Path, output: &Path) -> anyhow::Result<Manifest> {
     let config: BuildConfig = crate::config::read(config_path)?;
     let base_dir = config_path.parent().unwrap_or(Path::new(""));
+    if let Some(cache_dir) = &config.cache_dir {
+        check_folder_outside_artefacts("config cache_dir", &base_dir.join(cache_dir))?;
+    }
     check_apart_from_cache(&config, base_dir, output)?;
     crate::artefacts::check_snapshot_output(output)?;
     let mut progress = Progress::new();

@@ -13,12 +13,19 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// The file is absent, too large, no UTF-8, no TOML, or a field is missing, unknown or of a wrong type.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let shown = path.display();
-    let bytes = std::fs::metadata(path).map_err(|error| bad_input(format!("config {shown}: {error}")))?.len();
+    let refused = |error: std::io::Error| bad_input(format!("config {shown}: {error}"));
+    let found = std::fs::metadata(path).map_err(refused)?;
+    if !found.is_file() {
+        return Err(bad_input(format!("config {shown}: is no regular file; name one")));
+    }
+    let bytes = found.len();
     if bytes > MAX_CONFIG_BYTES {
         return Err(bad_input(format!("config {shown} has {bytes} bytes; at most {MAX_CONFIG_BYTES} are accepted")));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| bad_input(format!("config {shown}: {error}")))?;
-    parse(&text, &shown.to_string())
+    let text = String::from_utf8(std::fs::read(path).map_err(refused)?)
+        .map_err(|error| bad_input(format!("config {shown}: is no UTF-8 text ({error}); save it as UTF-8")))?;
+    // A byte order mark is what some editors write before UTF-8.
+    parse(text.strip_prefix('\u{feff}').unwrap_or(&text), &shown.to_string())
 }
 
 /// Parses TOML text that came from `name`.

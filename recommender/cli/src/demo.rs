@@ -1,9 +1,10 @@
 //! `demo`: every verb on the sample, in one command: build, train, compare two dims, serve.
 //!
-//! Nothing of an earlier run is reused: Snapshot and Bundle are made anew and renamed into place,
-//! and the user state of the last demo is removed. So it works in a folder of its own alone, and not while the last
+//! Nothing of an earlier run is reused but the checkpoint of an interrupted training: Snapshot and Bundle are made anew and
+//! renamed into place, and the user state of the last demo is removed. So it works in a folder of its own alone, and not while the last
 //! one is served.
 
+use crate::alone::beside;
 use crate::arguments::DemoArgs;
 use crate::artefacts::{check_bundle_output, open_bundle, open_snapshot};
 use crate::failure::{Interrupted, bad_input};
@@ -43,8 +44,15 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
 
     let snapshot = open_snapshot(&places.snapshot)?;
     let report = timed("train and evaluate", || {
-        let trained = train::train(&snapshot, &train_config, None, &places.bundle, false, Device::Cpu, &interrupt);
-        trained.map_err(|error| how_to_resume(error, &configs.train, &places))
+        let train =
+            |resume| train::train(&snapshot, &train_config, None, &places.bundle, resume, Device::Cpu, &interrupt);
+        let begun = beside(&places.bundle, "checkpoint.safetensors").exists();
+        match train(begun) {
+            // Of another configuration or program: no use to anybody.
+            Err(error) if begun && is_of_the_checkpoint(&error) => train(false),
+            trained => trained,
+        }
+        .map_err(how_to_resume)
     })?;
     say(&format!("\nleave-one-out {} split, {} items ranked, seen items not removed", report.split, report.items))?;
     say(&crate::table::quality(&report))?;
@@ -115,17 +123,16 @@ impl Places {
     }
 }
 
-/// `demo` itself always starts anew, so an interrupted training is told how to go on without it.
-fn how_to_resume(error: anyhow::Error, config: &Path, places: &Places) -> anyhow::Error {
+fn is_of_the_checkpoint(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(TrainError::Checkpoint { .. }))
+}
+
+/// The next demo goes on by itself.
+fn how_to_resume(error: anyhow::Error) -> anyhow::Error {
     let Some(TrainError::Interrupted { epoch, checkpoint }) = error.downcast_ref() else { return error };
-    let sentence = format!(
-        "stopped in epoch {epoch}; {} holds everything done so far: `recommender train --config {} --snapshot {} --output {} --resume` goes on",
-        checkpoint.display(),
-        config.display(),
-        places.snapshot.display(),
-        places.bundle.display(),
-    );
-    Interrupted(sentence).into()
+    let checkpoint = checkpoint.display();
+    Interrupted(format!("stopped in epoch {epoch}; {checkpoint} holds everything done so far: run demo again to go on"))
+        .into()
 }
 
 fn timed<T>(stage: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {

@@ -5,7 +5,7 @@
 //! | 0 | done, or the reader of stdout went away |
 //! | 1 | internal failure: the machine or the program, not what was asked |
 //! | 2 | bad input: an argument, a config, a data file, an artefact, a busy port |
-//! | 130 | interrupted by Ctrl-C or SIGTERM; what was finished is kept |
+//! | 130 | `train` or `demo` interrupted by Ctrl-C or SIGTERM; what was finished is kept |
 
 use fmrlrec::TrainError;
 use std::fmt;
@@ -65,7 +65,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if error.is::<StdoutClosed>() {
         return ExitCode::SUCCESS;
     }
-    crate::output::note(&format!("recommender: {}", sentence(error)));
+    crate::output::note_failure(&format!("recommender: {}", sentence(error)));
     ExitCode::from(code(error))
 }
 

@@ -8,14 +8,14 @@ use crate::failure::bad_input;
 use crate::output::{say, thousands};
 use crate::progress::Progress;
 use feature_store::{BatchOutcome, SourceRecord, StateLocation, StreamEvent, UserStateStore, sha256_file};
-use pipeline::stream::{Decoder, decoder};
+use pipeline::stream::{Decoder, MAX_PAYLOAD_BYTES, decoder};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
-/// Longest line accepted, in bytes: an item's text may have 16 KiB, escaped more.
-const MAX_LINE_BYTES: u64 = 128 * 1024;
+/// Longest line accepted, in bytes, its end not counted: as much as a stream takes as one message.
+const MAX_LINE_BYTES: u64 = MAX_PAYLOAD_BYTES as u64;
 /// Events in one durable transaction: bounds memory, and one sync serves many events. The store itself cuts
 /// it into smaller ones on a server, which does nothing else meanwhile.
 const BATCH_EVENTS: usize = 4096;
@@ -186,7 +186,7 @@ impl EventFile<'_> {
             } else if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             } else {
-                parse(&*self.decoder, &line, self.taken_ms)
+                parse(&*self.decoder, line.strip_suffix(b"\n").unwrap_or(&line), self.taken_ms)
             };
             count += 1;
             each(Line { count, number, events })?;

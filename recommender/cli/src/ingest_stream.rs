@@ -3,6 +3,7 @@
 //! signals and the words.
 
 use crate::arguments::IngestArgs;
+use crate::artefacts::check_folder_outside_artefacts;
 use crate::failure::Interrupted;
 use crate::interrupt::Interrupt;
 use crate::output::{note, say, thousands};
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How often a stream is opened again whose store was away.
 const OPEN_EVERY: Duration = Duration::from_secs(1);
+/// Where user state is, in place of the config's: one variable for services and consumers that share it.
+const STATE: &str = "RECOMMENDER_STATE";
 /// Said on the first Ctrl-C.
 const PROMISE: &str = "stopping: the batch in hand is written first; Ctrl-C again ends at once";
 
@@ -57,13 +60,18 @@ pub(crate) fn run(path: &Path, args: &IngestArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The config with its paths, which start at the folder it lies in.
+/// The config with its paths, which start at the folder it lies in; the environment wins over `state.path`, as with
+/// `serve`.
 pub(crate) fn read(path: &Path) -> anyhow::Result<StreamConfig> {
     let mut config: StreamConfig = crate::config::read(path)?;
     let base_dir = path.parent().unwrap_or(Path::new(""));
     config.state.path = config.state.path.within(base_dir);
+    if let Some(state) = std::env::var(STATE).ok().filter(|state| !state.is_empty()) {
+        config.state.path = state.parse()?;
+    }
     if let Some(log) = &mut config.log {
         log.dir = base_dir.join(&log.dir);
+        check_folder_outside_artefacts("config log.dir", &log.dir)?;
     }
     if let Some(kafka) = &mut config.kafka {
         kafka.resolve_paths(base_dir);

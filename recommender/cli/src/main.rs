@@ -2,6 +2,7 @@
 //! crate turns arguments, configs and signals into calls, and results and errors into text and an
 //! exit code. It is the only crate that reads the environment and the clock.
 
+mod alone;
 mod arguments;
 mod artefacts;
 mod build;

@@ -1,8 +1,20 @@
 //! Text for people: results on stdout, notes on stderr. Neither stream panics when its reader is
-//! gone, which `println!` would.
+//! gone, which `println!` would. Where the log is JSON, notes are lines of it: all of stderr has one format.
 
 use crate::failure::StdoutClosed;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Target of notes in the log. The program lets it pass whatever `RECOMMENDER_LOG` asks for.
+pub(crate) const NOTES: &str = "notes";
+
+/// Whether notes are lines of the log. One a process, as the log itself is.
+static IN_LOG: AtomicBool = AtomicBool::new(false);
+
+/// From now on notes go to the log, which is there.
+pub(crate) fn notes_to_log() {
+    IN_LOG.store(true, Ordering::Release);
+}
 
 /// Writes one line to stdout.
 ///
@@ -24,7 +36,18 @@ pub(crate) fn write_stdout(bytes: &[u8]) -> anyhow::Result<()> {
 
 /// Writes one line to stderr; a closed stderr loses the note and nothing else.
 pub(crate) fn note(line: &str) {
+    if IN_LOG.load(Ordering::Acquire) {
+        return tracing::info!(target: NOTES, "{line}");
+    }
     let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// A note of what ended the program.
+pub(crate) fn note_failure(line: &str) {
+    if IN_LOG.load(Ordering::Acquire) {
+        return tracing::error!(target: NOTES, "{line}");
+    }
+    note(line);
 }
 
 /// 12345678 as "12,345,678".

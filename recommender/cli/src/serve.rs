@@ -1,10 +1,10 @@
 //! `serve`: Bundle + user state -> HTTP, until Ctrl-C or SIGTERM; then requests under way finish.
 
 use crate::arguments::ServeArgs;
-use crate::artefacts::open_bundle;
+use crate::artefacts::{check_outside, open_bundle};
 use crate::failure::bad_input;
 use crate::interrupt::Interrupt;
-use crate::output::say;
+use crate::output::{NOTES, notes_to_log, say};
 use crate::streamed::RunningStream;
 use anyhow::Context as _;
 use feature_store::UserStateStore;
@@ -13,6 +13,7 @@ use service::{ServiceConfig, SpanSink, Surroundings};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
+use tracing_subscriber::filter::Directive;
 
 /// Said on the first Ctrl-C, since requests under way are answered first.
 pub(crate) const PROMISE: &str = "stopping: requests under way are answered; Ctrl-C again ends at once";
@@ -24,6 +25,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     // Everything that can be refused is, before the port answers anything.
     let bundle = open_bundle(&config.bundle)?;
     config.validate(&bundle.shape()).with_context(|| format!("config {}", args.config.display()))?;
+    check_outside("tiers_file", &config.tiers_file)?;
     let store = crate::state::open(&config.state.path, config.state.max_history)?;
     let stream = args.stream.as_deref().map(crate::ingest_stream::read).transpose()?;
     let traces = crate::traces::start()?;
@@ -93,10 +95,17 @@ pub(crate) fn init_log(default: &str) -> anyhow::Result<()> {
     let wanted = wanted.unwrap_or_else(|| default.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&wanted)
         .map_err(|error| bad_input(format!("RECOMMENDER_LOG={wanted:?} is no filter ({error}); use info or debug")))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // What a port scan sends is no error of ours: it is answered 400 and counted.
+    let scans: Directive = "actix_http::h1::dispatcher=off".parse().context("the filter of port scans")?;
+    let filter = if wanted.contains("actix_http") { filter } else { filter.add_directive(scans) };
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
     match std::env::var("RECOMMENDER_LOG_FORMAT").as_deref() {
-        Ok("json") => log.json().flatten_event(true).init(),
-        Ok("text" | "") | Err(_) => log.init(),
+        Ok("json") => {
+            let notes: Directive = format!("{NOTES}=info").parse().context("the filter of notes")?;
+            log.with_env_filter(filter.add_directive(notes)).json().flatten_event(true).init();
+            notes_to_log();
+        }
+        Ok("text" | "") | Err(_) => log.with_env_filter(filter).init(),
         Ok(other) => {
             return Err(bad_input(format!("RECOMMENDER_LOG_FORMAT={other:?} is no format; use text or json")));
         }

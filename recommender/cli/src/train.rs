@@ -1,15 +1,15 @@
 //! `train`: Snapshot + config -> Bundle with every dim, one progress line an epoch, Ctrl-C safe.
 
+use crate::alone::{Alone, beside};
 use crate::arguments::TrainArgs;
 use crate::artefacts::{check_bundle_output, open_bundle, open_snapshot};
 use crate::failure::bad_input;
 use crate::interrupt::Interrupt;
-use crate::output::say;
+use crate::output::{note, say};
 use crate::progress::Progress;
-use feature_store::{Snapshot, StoreError};
-use fmrlrec::{Bundle, Device, EpochLine, Report, TrainConfig, TrainObserver};
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use feature_store::Snapshot;
+use fmrlrec::{Bundle, Device, EpochLine, ProjectorStart, Report, TrainConfig, TrainObserver};
+use std::path::Path;
 use std::time::Instant;
 
 /// Said on the first Ctrl-C, since the step under way is finished first.
@@ -32,14 +32,53 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let interrupt = Interrupt::install(PROMISE)?;
     let old = args.compatible_with.as_deref().map(open_bundle).transpose()?;
     let device = args.device.into();
+    cautions(&config, &snapshot).iter().for_each(|caution| note(caution));
     let report = train(&snapshot, &config, old.as_ref(), &args.output, args.resume, device, &interrupt)?;
     say(&crate::table::quality(&report))?;
+    if let Some(caution) = below_baseline(&report) {
+        note(&caution);
+    }
     say(&format!(
         "Bundle {}: {} users, {} items, {} split",
         args.output.display(),
         report.users,
         report.items,
         report.split
+    ))
+}
+
+/// What a training will run with and hardly mean: settings that suit larger data.
+fn cautions(config: &TrainConfig, snapshot: &Snapshot) -> Vec<String> {
+    let manifest = &snapshot.manifest;
+    let width = |name: &String| manifest.features.iter().find(|info| info.name == *name).map_or(0, |info| info.dim);
+    let (items, columns) = (manifest.counts.items as usize, config.features.iter().map(width).sum::<usize>());
+    let mut cautions = Vec::new();
+    if config.model.projector_start == ProjectorStart::Whitened && items <= columns {
+        cautions.push(format!(
+            "caution: model.projector_start = \"whitened\" with {items} items of {columns} feature columns makes all items \
+             equally unlike; set it to \"principal\" or \"normal\""
+        ));
+    }
+    let steps = config.epochs as u64 * manifest.counts.interactions.div_ceil(config.batch_positions as u64);
+    let warmup = config.optimizer.warmup_steps;
+    if warmup.saturating_mul(4) > steps {
+        cautions.push(format!(
+            "caution: optimizer.warmup_steps = {warmup} of about {steps} steps in all: the learning rate hardly gets to its \
+             peak; lower warmup_steps or batch_positions"
+        ));
+    }
+    cautions
+}
+
+/// Says so if the best dim is no better than a baseline: there is no use in serving it.
+fn below_baseline(report: &Report) -> Option<String> {
+    const METRIC: &str = "ndcg@10";
+    let value = |metrics: &std::collections::BTreeMap<String, f64>| metrics.get(METRIC).copied().unwrap_or(0.0);
+    let best = report.dims.iter().map(|dim| value(&dim.metrics)).fold(0.0, f64::max);
+    let beaten = report.baselines.iter().find(|baseline| value(&baseline.metrics) >= best)?;
+    Some(format!(
+        "caution: at no dim is {METRIC} above that of \"{}\": train longer, look at the configuration, or gather more data",
+        beaten.name
     ))
 }
 
@@ -63,49 +102,6 @@ pub(crate) fn train(
     let report = fmrlrec::train_compatible(snapshot, config, old, output, resume, device, &mut observer)?;
     observer.progress.clear();
     Ok(report)
-}
-
-/// `OUTPUT.NAME`.
-fn beside(output: &Path, name: &str) -> PathBuf {
-    let mut file = output.file_name().unwrap_or_default().to_os_string();
-    file.push(format!(".{name}"));
-    output.with_file_name(file)
-}
-
-/// One training an output: two would share a checkpoint, and one would replace the other's Bundle. A lock that a
-/// killed run left is no lock any more.
-struct Alone {
-    _locked: File,
-    path: PathBuf,
-}
-
-impl Alone {
-    fn take(output: &Path) -> anyhow::Result<Alone> {
-        let path = beside(output, "lock");
-        let failure = |source| StoreError::Io { path: path.clone(), source };
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(failure)?;
-        }
-        let file = File::create(&path).map_err(failure)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Alone { _locked: file, path }),
-            Err(std::fs::TryLockError::WouldBlock) => {
-                let output = output.display();
-                Err(bad_input(format!(
-                    "another training writes {output} (it holds {}); wait for it, or name another output",
-                    path.display()
-                )))
-            }
-            Err(std::fs::TryLockError::Error(error)) => Err(failure(error).into()),
-        }
-    }
-}
-
-impl Drop for Alone {
-    fn drop(&mut self) {
-        // Left behind it does no harm.
-        let _ = std::fs::remove_file(&self.path);
-    }
 }
 
 /// Shows how training goes and passes on the request to stop.

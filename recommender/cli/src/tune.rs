@@ -1,5 +1,6 @@
 //! `tune`: Bundle -> the same Bundle with a search plan for each dim, for a stated recall.
 
+use crate::alone::Alone;
 use crate::arguments::TuneArgs;
 use crate::artefacts::{open_bundle, open_snapshot};
 use crate::failure::bad_input;
@@ -12,6 +13,7 @@ use std::path::Path;
 
 /// Chooses the plans, writes them into the Bundle and says what they are.
 pub(crate) fn run(args: &TuneArgs) -> anyhow::Result<()> {
+    let _alone = Alone::take(&args.bundle)?;
     let bundle = open_bundle(&args.bundle)?;
     if let Some(dim) = args.dim.filter(|dim| !bundle.dims().contains(dim)) {
         return Err(bad_input(format!("--dim {dim} was not trained; give one of {:?}", bundle.dims())));
@@ -61,6 +63,10 @@ fn histories(bundle: &Bundle, dir: &Path) -> anyhow::Result<Vec<Vec<u32>>> {
         sequence.into_iter().filter_map(|id| ids.get(id as usize - 1).copied().flatten()).collect()
     };
     let histories: Vec<Vec<u32>> = snapshot.sequences()?.into_iter().map(of_bundle).collect();
+    if ids.iter().all(Option::is_none) {
+        let dir = dir.display();
+        return Err(bad_input(format!("--snapshot {dir} has no item of the Bundle; name the one it was trained on")));
+    }
     if histories.len() < MIN_TUNING_QUERIES {
         return Err(bad_input(format!(
             "--snapshot {} has the histories of {} users, and at least {MIN_TUNING_QUERIES} are needed; leave it out",

@@ -12,18 +12,14 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 epochs="${1:-6}" seed="${2:-7}"
-program="${RECOMMENDER_PROGRAM:-target/release/recommender}"
 snapshot=runs/amazon/beauty-snapshot out="runs/ablation/$epochs-epochs-seed-$seed"
-[[ -n "${RECOMMENDER_PROGRAM:-}" ]] || cargo build --release --quiet
+source recommender/fmrlrec/benches/train_once.sh
 mkdir -p "$out"
 [[ -f "$snapshot/manifest.json" ]] || "$program" build --config pipeline/configs/amazon-beauty.toml --output "$snapshot"
 
-# bundle NAME: where the Bundle of its configuration lies.
-bundle() { echo "$out/$1-$(sha256sum "$out/$1.toml" | cut -c1-8)"; }
-
 # train NAME SED...: a run whose configuration is the base changed by sed.
 train() {
-    local name="$1" config="$out/$1.toml" resume=() output
+    local name="$1" config="$out/$1.toml"
     shift
     # Rows of one table stay comparable when the committed configuration changes.
     local base=(-e 's/^dropout = .*/dropout = 0.3/' -e 's/^weight_decay = .*/weight_decay = 0.01/'
@@ -33,11 +29,8 @@ train() {
         -e 's/^nesting_dims = .*/nesting_dims = [16, 64, 128]/' \
         -e 's/^dim_weights = .*/dim_weights = [1.0, 1.0, 1.0]/' "$@" \
         recommender/fmrlrec/configs/amazon-beauty.toml >"$config"
-    output="$(bundle "$name")"
-    [[ ! -f "$output/bundle.json" ]] || return 0
-    [[ ! -f "$output.checkpoint.safetensors" ]] || resume=(--resume)
-    RAYON_NUM_THREADS=1 "$program" train --config "$config" --snapshot "$snapshot" --output "$output" \
-        "${resume[@]}" >"$out/$name.log" 2>&1 || { tail -n 3 "$out/$name.log" >&2; return 1; }
+    RAYON_NUM_THREADS=1 train_once "$config" "$snapshot" "$(bundle_of "$config" "$out/$name")" >"$out/$name.log" 2>&1 ||
+        { tail -n 3 "$out/$name.log" >&2; return 1; }
 }
 # alone NAME DIM SED...: a model of this one dim.
 alone() { train "$1" -e "s/^nesting_dims = .*/nesting_dims = [$2]/" -e 's/^dim_weights = .*/dim_weights = [1.0]/' "${@:3}"; }
@@ -79,9 +72,9 @@ names=("${@:3}")
     small-dims-weigh-more scaled-logits-and-weights dropout-0.5 weight-decay-0.9 distillation-0.3 normal-start
     exit-after-block-1 committed-dropout-0.3 committed-dropout-by-slice committed-dropout-and-weights)
 # Through xargs, so that Ctrl-C reaches both trainings; each then leaves a checkpoint.
-export -f bundle train alone run
+export -f bundle_of train_once train alone run
 export out snapshot program epochs seed
 printf '%s\n' "${names[@]}" | xargs -P 2 -I {} bash -euo pipefail -c 'run {}'
 rows=()
-for name in "${names[@]}"; do rows+=("$name=$(bundle "$name")"); done
+for name in "${names[@]}"; do rows+=("$name=$(bundle_of "$out/$name.toml" "$out/$name")"); done
 python3 recommender/fmrlrec/benches/ablation_table.py "${rows[@]}"

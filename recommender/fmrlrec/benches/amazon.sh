@@ -13,19 +13,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 names=("$@")
 [[ ${#names[@]} -gt 0 ]] || names=(beauty toys sports clothing)
 out=runs/amazon
-program=target/release/recommender
+source recommender/fmrlrec/benches/train_once.sh
 mkdir -p "$out"
-cargo build --release --quiet
 bundles=()
 for name in "${names[@]}"; do
     config="recommender/fmrlrec/configs/amazon-$name.toml"
-    snapshot="$out/$name-snapshot" bundle="$out/$name-$(sha256sum "$config" | cut -c1-8)"
+    snapshot="$out/$name-snapshot" bundle="$(bundle_of "$config" "$out/$name")"
     bundles+=("$name=$bundle")
     [[ -f "$snapshot/manifest.json" ]] || "$program" build --config "pipeline/configs/amazon-$name.toml" --output "$snapshot"
-    if [[ ! -f "$bundle/bundle.json" ]]; then
-        resume=()
-        [[ ! -f "$bundle.checkpoint.safetensors" ]] || resume=(--resume)
-        "$program" train --config "$config" --snapshot "$snapshot" --output "$bundle" "${resume[@]}"
-    fi
+    train_once "$config" "$snapshot" "$bundle"
 done
 python3 recommender/fmrlrec/benches/amazon_tables.py "${bundles[@]}"

@@ -4,14 +4,13 @@
 #
 #   recommender/fmrlrec/benches/depth.sh [EPOCHS=8]
 #
-# Bundles go to runs/depth under the SHA-256 of their configurations; what is there is not made again. Two
-# trainings of a few minutes on two cores.
+# Bundles go to runs/depth under the SHA-256 of their configurations; what is there is not made again, and an
+# interrupted training goes on from its checkpoint. Two trainings of a few minutes on two cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 epochs="${1:-8}"
-program="${RECOMMENDER_PROGRAM:-target/release/recommender}"
 out="runs/depth/$epochs-epochs"
-[[ -n "${RECOMMENDER_PROGRAM:-}" ]] || cargo build --release --quiet
+source recommender/fmrlrec/benches/train_once.sh
 mkdir -p "$out"
 [[ -f "$out/snapshot/manifest.json" ]] ||
     "$program" build --config pipeline/sample/movielens-small/build.toml --output "$out/snapshot" >&2
@@ -21,9 +20,8 @@ done
 sed -i '/^distillation = /a\\n[[objective.exits]]\ndepth = 1\ndim = 128\nweight = 0.5' "$out/exit.toml"
 declare -A bundles
 for name in plain exit; do
-    bundles[$name]="$out/$name-$(sha256sum "$out/$name.toml" | cut -c1-8)"
-    [[ -f "${bundles[$name]}/bundle.json" ]] ||
-        "$program" train --config "$out/$name.toml" --snapshot "$out/snapshot" --output "${bundles[$name]}" >&2
+    bundles[$name]="$(bundle_of "$out/$name.toml" "$out/$name")"
+    train_once "$out/$name.toml" "$out/snapshot" "${bundles[$name]}" >&2
 done
 # evaluate LABEL NAME [ARGUMENT...]
 evaluate() {

@@ -5,7 +5,7 @@
 #
 #   recommender/fmrlrec/benches/growth.sh [STEPS=3]
 #
-# Needs about 6 GiB for a million items. RAYON_NUM_THREADS sets the threads.
+# Needs about 2.5 GiB for a million items. RAYON_NUM_THREADS sets the threads.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 steps="${1:-3}"

@@ -5,14 +5,13 @@
 #
 #   recommender/fmrlrec/benches/upgrade.sh [EPOCHS=14]
 #
-# Bundles go to runs/upgrade under the SHA-256 of their configurations; what is there is not made again. Three
-# trainings of a few minutes on two cores.
+# Bundles go to runs/upgrade under the SHA-256 of their configurations; what is there is not made again, and an
+# interrupted training goes on from its checkpoint. Three trainings of a few minutes on two cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 epochs="${1:-14}"
-program="${RECOMMENDER_PROGRAM:-target/release/recommender}"
 out="runs/upgrade/$epochs-epochs"
-[[ -n "${RECOMMENDER_PROGRAM:-}" ]] || cargo build --release --quiet
+source recommender/fmrlrec/benches/train_once.sh
 mkdir -p "$out"
 [[ -f "$out/snapshot/manifest.json" ]] ||
     "$program" build --config pipeline/sample/movielens-small/build.toml --output "$out/snapshot" >&2
@@ -23,9 +22,8 @@ train() {
     shift 3
     sed -e "s/^epochs = .*/epochs = $epochs/; s/^seed = .*/seed = $seed/" recommender/fmrlrec/configs/demo.toml >"$config"
     printf '%s' "$compatibility" >>"$config"
-    bundles[$name]="$out/$name-$(sha256sum "$config" | cut -c1-8)"
-    [[ -f "${bundles[$name]}/bundle.json" ]] ||
-        "$program" train --config "$config" --snapshot "$out/snapshot" --output "${bundles[$name]}" "$@" >&2
+    bundles[$name]="$(bundle_of "$config" "$out/$name")"
+    train_once "$config" "$out/snapshot" "${bundles[$name]}" "$@" >&2
 }
 train old 7 ''
 train new 8 ''

@@ -5,7 +5,8 @@
 //! `cargo run --release --package fmrlrec --example user_state -- BUNDLE [SNAPSHOT]`
 
 use feature_store::Snapshot;
-use fmrlrec::{Bundle, LeaveOneOut, Split};
+use fmrlrec::{Bundle, LeaveOneOut, Split, metrics_of_ranks, ranks_at_dims};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -13,8 +14,6 @@ use std::time::Instant;
 const ROUNDS: usize = 7;
 /// Events a round.
 const EVENTS: usize = 50;
-/// Rank up to which a test item counts.
-const CUT: usize = 10;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -68,43 +67,32 @@ fn costs(bundle: &Bundle) {
 
 /// Leave-one-out, every item ranked: the newest `max_len` items, and the service's window.
 fn quality(bundle: &Bundle, snapshot: &Snapshot) {
-    let users = snapshot.users().expect("a sound Snapshot").len();
-    let mut sequences = vec![Vec::new(); users];
-    for row in snapshot.interactions().expect("a sound Snapshot") {
-        sequences[row.user as usize].push(row.item);
-    }
-    let split = LeaveOneOut::new(sequences);
+    let split = LeaveOneOut::new(snapshot.sequences().expect("a sound Snapshot"));
     let max_len = bundle.max_history();
+    let newest = metrics(&split, bundle, |history| history.len().saturating_sub(max_len));
+    let carried = metrics(&split, bundle, |history| {
+        // As recommender/service/src/kept.rs says.
+        (history.len() - history.len() % max_len).saturating_sub(max_len)
+    });
     say("| dim | Recall@10, newest max_len | NDCG@10 | Recall@10, carried window | NDCG@10 |");
     say("|---|---|---|---|---|");
-    for &dim in bundle.dims() {
-        let newest = mean(&split, bundle, dim, |history| history.len().saturating_sub(max_len));
-        let carried = mean(&split, bundle, dim, |history| {
-            // As recommender/service/src/kept.rs says.
-            (history.len() - history.len() % max_len).saturating_sub(max_len)
-        });
-        say(&format!("| {dim} | {:.4} | {:.4} | {:.4} | {:.4} |", newest.0, newest.1, carried.0, carried.1));
+    for ((dim, newest), carried) in bundle.dims().iter().zip(newest).zip(carried) {
+        let shown = |metrics: &Metrics| format!("{:.4} | {:.4}", metrics["recall@10"], metrics["ndcg@10"]);
+        say(&format!("| {dim} | {} | {} |", shown(&newest), shown(&carried)));
     }
 }
 
-fn mean(split: &LeaveOneOut, bundle: &Bundle, dim: usize, from: impl Fn(&[u32]) -> usize) -> (f64, f64) {
-    let width = *bundle.dims().last().expect("a Bundle has dims");
-    let (mut recall, mut ndcg, mut users) = (0.0, 0.0, 0.0);
+type Metrics = BTreeMap<String, f64>;
+
+/// At each dim, of users who are read from the item of their history that `from` says.
+fn metrics(split: &LeaveOneOut, bundle: &Bundle, from: impl Fn(&[u32]) -> usize) -> Vec<Metrics> {
+    let largest = *bundle.dims().last().expect("a Bundle has dims");
+    let (mut users, mut targets) = (Vec::new(), Vec::new());
     for (history, target) in split.held_out(Split::Test) {
-        let state = bundle.fold(&history[from(history)..], dim).expect("a trained dim");
-        let score = |id: u32| -> f32 {
-            let row = &bundle.item_table()[id as usize * width..][..dim];
-            row.iter().zip(state.vector()).map(|(a, b)| a * b).sum()
-        };
-        let wanted = score(target);
-        // Not below, so that a score that is no number never improves a rank.
-        let ahead = |id: &u32| *id != target && score(*id).partial_cmp(&wanted) != Some(std::cmp::Ordering::Less);
-        let rank = (1..=bundle.items().len() as u32).filter(ahead).count();
-        users += 1.0;
-        if rank < CUT {
-            recall += 1.0;
-            ndcg += 1.0 / (rank as f64 + 2.0).log2();
-        }
+        let state = bundle.fold(&history[from(history)..], largest).expect("a trained dim");
+        users.extend_from_slice(state.vector());
+        targets.push(target);
     }
-    (recall / users, ndcg / users)
+    let ranks = ranks_at_dims(&users, bundle.item_table(), &targets, bundle.dims());
+    ranks.iter().map(|ranks| metrics_of_ranks(ranks)).collect()
 }

@@ -179,7 +179,7 @@ pub(crate) fn read_params(path: &Path) -> Result<Params, String> {
     tensors(&std::fs::read(path).map_err(|e| e.to_string())?)
 }
 
-/// A parameter as safetensors writes it: borrowed, so that saving holds one copy of all, the file itself.
+/// A parameter as safetensors writes it: borrowed, so that saving copies none.
 struct Borrowed<'a>(&'a ParamValues);
 
 impl View for Borrowed<'_> {
@@ -215,13 +215,13 @@ fn write(
     metadata: Option<HashMap<String, String>>,
 ) -> Result<(), StoreError> {
     let views = tensors.iter().map(|(name, param)| (name.as_str(), Borrowed(param)));
-    let data = safetensors::serialize(views, metadata).expect("a parameter has as many values as its shape says");
     // One name, since one training at a time has an output: what a killed one left is written over.
     let part = path.with_extension("part");
-    let written = std::fs::File::create(&part).and_then(|mut file| {
-        std::io::Write::write_all(&mut file, &data)?;
-        file.sync_all()
-    });
+    let written = match safetensors::serialize_to_file(views, metadata, &part) {
+        Err(SafeTensorError::IoError(error)) => Err(error),
+        Err(error) => Err(std::io::Error::other(error)),
+        Ok(()) => std::fs::File::open(&part).and_then(|file| file.sync_all()),
+    };
     let renamed = written.and_then(|()| std::fs::rename(&part, path)).and_then(|()| sync_folder(path));
     renamed.map_err(|source| {
         // Best effort: the error that is returned is the one that matters.

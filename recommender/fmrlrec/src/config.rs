@@ -1,9 +1,9 @@
-//! Everything that decides a training run. A TOML file states every value: nothing is a hidden
-//! default, and a name that is not known is an error.
+//! Everything that decides a training run. A TOML file states every value: only the tables of exits and of
+//! compatibility may be left out, which means none, and a name that is not known is an error.
 
 use crate::TrainError;
 use crate::learner::Exit;
-use crate::ops::Objective;
+use crate::ops::{Objective, slices};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 const WEIGHTS: RangeInclusive<f64> = 1e-6..=1e6;
 
 /// The dim whose scores stay as they are with `objective.scaled_logits`. With `model.vector_norm` any would do, since
-/// `user_norm` learns its scale: this one starts all dims at a nearly flat softmax.
+/// `user_norm` learns its scale.
 const UNSCALED_DIM: f64 = 64.0;
 
 /// The shape of the model.
@@ -137,6 +137,10 @@ pub struct CompatibilityConfig {
     pub weight: f64,
 }
 
+/// Fewest columns of a slice with `model.vector_norm`, which leaves a slice of two nothing but a sign, and one of a single
+/// column nothing at all.
+const LEAST_NORMED: usize = 4;
+
 /// A training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -192,6 +196,16 @@ impl ModelConfig {
             dims,
             "at most 16 dims of at most 8192",
         )?;
+        let narrow = |slice: &std::ops::Range<usize>| self.vector_norm && slice.len() < LEAST_NORMED;
+        check(
+            !slices(dims).iter().any(narrow),
+            "model.nesting_dims",
+            dims,
+            format_args!(
+                "each must add {LEAST_NORMED} columns at least to the one before it with model.vector_norm, which norms \
+                 what each adds: leave dims out"
+            ),
+        )?;
         check((1..=32).contains(&self.blocks), "model.blocks", self.blocks, "must be in 1..=32")?;
         let radii = 0.0 <= self.r_min && self.r_min < self.r_max && self.r_max < 1.0;
         check(radii, "model.r_min, r_max", (self.r_min, self.r_max), "must rise within 0..1")
@@ -243,6 +257,10 @@ impl TrainConfig {
         let dims = &self.model.nesting_dims;
         let has_input = !self.features.is_empty() || self.model.item_embedding;
         check(has_input, "features", "is empty", "name a feature matrix of the Snapshot or set model.item_embedding")?;
+        let twice = (1..self.features.len()).find(|at| self.features[..*at].contains(&self.features[*at]));
+        if let Some(at) = twice {
+            return check(false, "features", &self.features[at], "is named twice; name it once");
+        }
         check(
             !self.features.is_empty() || self.model.projector_start == ProjectorStart::Normal,
             "model.projector_start",

@@ -2,19 +2,23 @@
 //! (law 1 makes its prefixes the smaller models' outputs), then scores dim by dim.
 
 use crate::baselines::{item_to_item, popularity};
+use crate::bundle::columns;
 use crate::compatibility::old_vectors;
 use crate::data::{LeaveOneOut, Split, pack_histories};
 use crate::learner::Exit;
 use crate::metrics::metrics_of_ranks;
-use crate::model::{FmrlRec, gather};
+use crate::model::FmrlRec;
 use crate::ops::{add_slice_scores, host_values, slices};
 use crate::{BaselineQuality, Bundle, Cpu, DimQuality, ExitQuality, Report, TrainError};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use feature_store::{Item, Snapshot};
 use rayon::prelude::*;
 
-/// Users whose histories are run together. So no more activations are held than those of 64 histories.
+/// Most users whose histories are run together.
 const USERS_A_CHUNK: usize = 64;
+/// Most elements of one activation, items of histories times columns, unless a single history has more: about as many as a
+/// step of training.
+const ELEMENTS_A_CHUNK: usize = 1 << 20;
 /// Users ranked together: tiles for 32 threads at least, and 2,048 user vectors in memory at most.
 const USERS_A_ROUND: usize = 32 * ROWS_A_TILE;
 /// Most users scored together by one thread. The item table is packed anew for every such tile.
@@ -27,7 +31,7 @@ const SCORES_A_TILE: usize = 1 << 24;
 pub enum Part<'a> {
     /// The whole model and its trained exits.
     Whole,
-    /// A cut, one dim a block ([`FmrlRec::forward_cut`]).
+    /// A cut, one dim a block ([`FmrlRec::forward_cut_at`]).
     Cut(&'a [usize]),
     /// The users of the whole model against the item vectors of an older Bundle, at the dims that both
     /// have: what an upgrade is worth before items are embedded again.
@@ -130,7 +134,7 @@ pub(crate) struct Evaluation<'a> {
 
 impl Evaluation<'_> {
     /// Metrics at each of `dims`, a leading part of the nesting dims; `block_dims` as in
-    /// [`FmrlRec::forward_cut`]. `progress` gets (users done, users).
+    /// [`FmrlRec::forward_cut_at`]. `progress` gets (users done, users).
     pub(crate) fn quality(
         &self,
         dims: &[usize],
@@ -138,16 +142,17 @@ impl Evaluation<'_> {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Vec<DimQuality> {
         let users: Vec<(&[u32], u32)> = self.held.held_out(self.split).collect();
-        let shape = [self.items + 1, self.table.len() / (self.items + 1)];
-        let table = Tensor::<Cpu, 2>::from_data(TensorData::new(self.table.to_vec(), shape), &Default::default());
         let mut ranks: Vec<Vec<usize>> = dims.iter().map(|_| Vec::with_capacity(users.len())).collect();
         let ranked = self.ranked.unwrap_or(self.table);
         let width = ranked.len() / (self.items + 1);
         for round in users.chunks(USERS_A_ROUND) {
             let mut x: Vec<f32> = Vec::with_capacity(round.len() * width);
-            for chunk in round.chunks(USERS_A_CHUNK) {
+            let mut rest = round;
+            while !rest.is_empty() {
+                let (chunk, behind) = rest.split_at(self.chunk_len(rest));
+                rest = behind;
                 let (batch, last) = pack_histories(chunk.iter().map(|(history, _)| *history), self.max_history);
-                let tokens = gather(table.clone(), &batch.tokens);
+                let tokens = self.rows(&batch.tokens);
                 let (y, _) = self.model.forward_cut_at(tokens, &batch.keep, block_dims, &last);
                 x.extend(host_values::<f32, _, 2>(y.narrow(1, 0, width)));
             }
@@ -157,6 +162,28 @@ impl Evaluation<'_> {
             progress(ranks[0].len(), users.len());
         }
         dims.iter().zip(&ranks).map(|(&dim, ranks)| DimQuality { dim, metrics: metrics_of_ranks(ranks) }).collect()
+    }
+
+    fn dim(&self) -> usize {
+        self.table.len() / (self.items + 1)
+    }
+
+    /// How many of the next users are run together, at least one.
+    fn chunk_len(&self, users: &[(&[u32], u32)]) -> usize {
+        let most = ELEMENTS_A_CHUNK / self.dim();
+        let mut tokens = 0;
+        let fits = |(history, _): &&(&[u32], u32)| {
+            tokens += history.len().min(self.max_history);
+            tokens <= most
+        };
+        users.iter().take(USERS_A_CHUNK).take_while(fits).count().max(1)
+    }
+
+    /// The item vectors of some items, `[t, D]`.
+    fn rows(&self, items: &[u32]) -> Tensor<Cpu, 2> {
+        let dim = self.dim();
+        let rows: Vec<&[f32]> = items.iter().map(|item| &self.table[*item as usize * dim..][..dim]).collect();
+        columns(&rows, dim)
     }
 
     /// Quality at each trained exit.

@@ -21,7 +21,7 @@ pub(crate) struct Features<B: Backend> {
 }
 
 impl<B: Backend> Features<B> {
-    /// The configured features of `rows` items, PAD included.
+    /// The configured features of `rows` items, PAD included; `fresh` if a projector is to start from them.
     ///
     /// # Errors
     /// A feature that the Snapshot lacks or that does not fit, or fewer columns than dims.
@@ -29,10 +29,12 @@ impl<B: Backend> Features<B> {
         snapshot: &Snapshot,
         config: &TrainConfig,
         rows: usize,
+        fresh: bool,
         device: &B::Device,
     ) -> Result<Features<B>, TrainError> {
         let raw = load_features(snapshot, config, rows)?;
-        let principal = principal(config, &raw);
+        let whitened = config.model.projector_start == ProjectorStart::Whitened;
+        let principal = if fresh || whitened { principal(config, &raw) } else { None };
         let whitening = match (config.model.projector_start, &principal) {
             (ProjectorStart::Whitened, Some(principal)) => Some(Whitening::new(principal, raw.dims()[1])),
             _ => None,

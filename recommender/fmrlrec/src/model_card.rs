@@ -8,10 +8,11 @@ const COLUMNS: [&str; 3] = ["recall@10", "ndcg@10", "mrr@10"];
 
 pub(crate) fn render(config: &BundleConfig, report: &Report) -> String {
     let train = &config.train;
-    let (features, known_by) = match train.features.is_empty() {
-        true => ("on item ids alone, without features".to_owned(), "a vector learned for each of them"),
-        false => (format!("on the features {}", train.features.join(" + ")), "their features"),
+    let features = match train.features.is_empty() {
+        true => "on item ids alone, without features".to_owned(),
+        false => format!("on the features {}", train.features.join(" + ")),
     };
+    let (known_by, added) = what_items_are(config);
     let mut card = format!(
         "# Model card\n\nfMRLRec (arXiv 2409.16627), {} LRU block(s), trained once at dims {:?} {features}.\n\
          Weights are those of epoch {} (best validation {}). Seed {}.\n\n\
@@ -42,11 +43,23 @@ pub(crate) fn render(config: &BundleConfig, report: &Report) -> String {
     }
     card += &format!(
         "\n## Limits\n\nItems are known by {known_by} and the vocabulary of the training Snapshot. \
-         Histories longer than the configured length count with their newest items only. \
+         {added} Histories longer than the configured length count with their newest items only. \
          Quality above is on held-out interactions of known users; it says nothing about what users would have done \
          with items they were never shown.\n"
     );
     card
+}
+
+/// What an item's vector comes from, and what that means for items that come after training.
+fn what_items_are(config: &BundleConfig) -> (&'static str, &'static str) {
+    match (config.train.features.is_empty(), config.train.model.item_embedding) {
+        (true, _) => ("a vector learned for each of them", "Items are added by training again."),
+        (false, true) => (
+            "their features, a vector learned for each of them",
+            "An item added later is known by its features alone: it lacks the learned vector.",
+        ),
+        (false, false) => ("their features", "An item added later is known by its features like all others."),
+    }
 }
 
 fn row(name: &str, metrics: &BTreeMap<String, f64>) -> String {

@@ -85,6 +85,7 @@ pub(crate) struct Job<'a> {
     pub(crate) config: &'a TrainConfig,
     pub(crate) old: Option<&'a Bundle>,
     pub(crate) output: &'a Path,
+    /// Whether to go on from the checkpoint.
     resume: bool,
 }
 
@@ -96,12 +97,14 @@ pub(crate) fn train_on<B: TrainingBackend>(
     let Job { snapshot, config, .. } = *job;
     config.validate()?;
     let data = Data::read(snapshot)?;
-    let features = Features::<B>::load(snapshot, config, data.items.len() + 1, device)?;
+    let name = run_name(job, &data.snapshot_sha256)?;
+    // What may be refused comes before what takes long.
+    let checkpoint = job.resume.then(|| read_checkpoint(&checkpoint_path(job.output), &name)).transpose()?;
     let old_table = old_table::<B>(job, &data.items, device)?;
-    let mut run = Run::start(job, &data.snapshot_sha256, &features, old_table)?;
+    let features = Features::<B>::load(snapshot, config, data.items.len() + 1, checkpoint.is_none(), device)?;
+    let mut run = Run::start(job, name, &features, old_table, checkpoint)?;
     while run.progress.epoch < config.epochs && !run.is_stale() {
         run.epoch(&data.held, &features.seen, observer)?;
-        run.save()?;
     }
     let report = finish(job, &data, features, &run.progress, run.best)?;
     // The Bundle is there: the checkpoint has done its work. A failure to remove it harms nobody.
@@ -136,20 +139,19 @@ struct Run<'a, B: TrainingBackend> {
 }
 
 impl<'a, B: TrainingBackend> Run<'a, B> {
-    /// Fresh, or from the checkpoint. `snapshot` names the Snapshot.
+    /// Fresh, or from a checkpoint of this run.
     fn start(
         job: &Job<'a>,
-        snapshot: &str,
+        name: String,
         features: &Features<B>,
         old_table: Option<OldTable<B>>,
+        checkpoint: Option<Checkpoint>,
     ) -> Result<Run<'a, B>, TrainError> {
-        let Job { config, output, resume, .. } = *job;
-        let text = serde_json::to_string(config).map_err(|e| TrainError::Config(e.to_string()))?;
-        let old = job.old.map_or("", Bundle::id);
-        let name = sha256_bytes(format!("{text}{snapshot}{old}").as_bytes());
+        let Job { config, output, .. } = *job;
         let optimizer = AdamW::new(AdamWConfig::new(config.optimizer.weight_decay, config.optimizer.clip_norm));
         let [rows, feature_dim] = features.seen.dims();
-        let mut model = FmrlRec::new(&config.model, feature_dim, rows - 1, config.seed, &features.seen.device());
+        let device = features.seen.device();
+        let mut model = FmrlRec::new(&config.model, feature_dim, rows - 1, config.seed, &device);
         if let Some(Principal { directions, variances, .. }) = &features.principal {
             let variance = match config.model.projector_start {
                 ProjectorStart::Whitened => 1.0,
@@ -171,41 +173,21 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
             progress: Progress { run: name, ..Progress::default() },
             best: Default::default(),
         };
-        if resume {
-            run.load(&features.seen.device())?;
+        if let Some(Checkpoint { progress, params, best, moments }) = checkpoint {
+            run.learner.model = load_params(run.learner.model.clone(), &params)
+                .map_err(|reason| checkpoint_error(&run.checkpoint, reason))?;
+            run.learner.optimizer.resume(progress.step, moments, &device);
+            (run.best, run.progress) = (best, progress);
         }
         Ok(run)
     }
 
-    fn load(&mut self, device: &B::Device) -> Result<(), TrainError> {
-        let data = match std::fs::read(&self.checkpoint) {
-            Ok(data) => data,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(self.checkpoint_error("is not there; run without --resume to begin"));
-            }
-            Err(source) => return Err(StoreError::Io { path: self.checkpoint.clone(), source }.into()),
-        };
-        let checkpoint = Checkpoint::read(&data).map_err(|reason| self.checkpoint_error(reason))?;
-        if checkpoint.progress.run != self.progress.run {
-            return Err(self.checkpoint_error(
-                "belongs to another configuration, Snapshot or older Bundle; remove it to begin anew",
-            ));
-        }
-        self.learner.model = load_params(self.learner.model.clone(), &checkpoint.params)
-            .map_err(|reason| self.checkpoint_error(reason))?;
-        self.best = checkpoint.best;
-        self.learner.optimizer.resume(checkpoint.progress.step, checkpoint.moments, device);
-        self.progress = checkpoint.progress;
-        Ok(())
-    }
-
-    fn save(&self) -> Result<(), TrainError> {
-        let params = self.params()?;
+    fn save(&self, params: &Params) -> Result<(), TrainError> {
         if let Some(parent) = self.checkpoint.parent() {
             std::fs::create_dir_all(parent).map_err(|source| StoreError::Io { path: parent.to_path_buf(), source })?;
         }
-        let moments = self.learner.optimizer.moments(&params);
-        save_checkpoint(&self.checkpoint, &self.progress, &params, &self.best, &moments)?;
+        let moments = self.learner.optimizer.moments(params);
+        save_checkpoint(&self.checkpoint, &self.progress, params, &self.best, &moments)?;
         Ok(())
     }
 
@@ -216,16 +198,12 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
         Ok(params)
     }
 
-    fn checkpoint_error(&self, reason: impl ToString) -> TrainError {
-        TrainError::Checkpoint { path: self.checkpoint.clone(), reason: reason.to_string() }
-    }
-
     /// Whether the best epoch is too long ago.
     fn is_stale(&self) -> bool {
         self.progress.epoch >= self.progress.best_epoch + self.config.early_stopping.patience
     }
 
-    /// The rest of the running epoch, then validation.
+    /// The rest of the running epoch, then validation, with a checkpoint before and after it.
     fn epoch(
         &mut self,
         held: &LeaveOneOut,
@@ -237,26 +215,28 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
         let batches = training_batches(held, config.max_len, config.batch_positions, seed, epoch as u64);
         // Every epoch has about as many batches as this one.
         let total_steps = (batches.len() * config.epochs) as u64;
-        let mut rate = 0.0;
         for (index, batch) in batches.iter().enumerate().skip(self.progress.batch) {
             if observer.should_stop() {
-                self.save()?;
+                self.save(&self.params()?)?;
                 return Err(TrainError::Interrupted { epoch: epoch + 1, checkpoint: self.checkpoint.clone() });
             }
-            rate = learning_rate(config, self.progress.step, total_steps);
             let loss = self
                 .learner
-                .step(batch, features, &objective, rate)
+                .step(batch, features, &objective, learning_rate(config, self.progress.step, total_steps))
                 .map_err(|what| TrainError::Diverged { epoch: epoch + 1, what })?;
             self.progress.step += 1;
             self.progress.batch = index + 1;
             self.progress.loss_sum = rounded(self.progress.loss_sum + loss);
             observer.step(epoch + 1, index + 1, batches.len(), loss);
         }
-        let line = self.finish_epoch(held, features, batches.len(), rate)?;
+        let params = self.params()?;
+        // Validation takes other memory than a step: if it is too much, the epoch is not lost.
+        self.save(&params)?;
+        let rate = learning_rate(config, self.progress.step - 1, total_steps);
+        let line = self.finish_epoch(held, features, batches.len(), rate, &params);
         observer.epoch(&line);
         self.progress.curves.push(line);
-        Ok(())
+        self.save(&params)
     }
 
     fn finish_epoch(
@@ -265,12 +245,12 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
         features: &Tensor<B, 2>,
         batches: usize,
         rate: f64,
-    ) -> Result<EpochLine, TrainError> {
+        params: &Params,
+    ) -> EpochLine {
         let config = self.config;
-        let params = self.params()?;
         let table = host_values(self.learner.model.valid().item_table(features.clone().inner()));
         let [rows, feature_dim] = features.dims();
-        let model = host_model(config, feature_dim, rows - 1, &params)
+        let model = host_model(config, feature_dim, rows - 1, params)
             .expect("the parameters come from a model of this configuration");
         let whole = model.block_dims(config.model.blocks);
         let (items, max_history, split) = (rows - 1, config.max_len, Split::Validation);
@@ -281,18 +261,18 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
         self.progress.epoch += 1;
         if metric > best_before {
             self.progress.best_epoch = self.progress.epoch;
-            self.best = params;
+            self.best = params.clone();
         }
         let loss = rounded(self.progress.loss_sum / batches as f64);
         (self.progress.batch, self.progress.loss_sum) = (0, 0.0);
-        Ok(EpochLine {
+        EpochLine {
             epoch: self.progress.epoch,
             loss,
             learning_rate: rounded(rate),
             metric,
             best: metric.max(best_before),
             validation,
-        })
+        }
     }
 }
 
@@ -318,6 +298,34 @@ fn old_table<B: TrainingBackend>(
     }
 }
 
+/// Names a run by its configuration, its Snapshot and the older Bundle it is compatible with.
+fn run_name(job: &Job<'_>, snapshot_sha256: &str) -> Result<String, TrainError> {
+    let text = serde_json::to_string(job.config).map_err(|e| TrainError::Config(e.to_string()))?;
+    let old = job.old.map_or("", Bundle::id);
+    Ok(sha256_bytes(format!("{text}{snapshot_sha256}{old}").as_bytes()))
+}
+
+/// The checkpoint of the run of this name.
+fn read_checkpoint(path: &Path, name: &str) -> Result<Checkpoint, TrainError> {
+    let data = match std::fs::read(path) {
+        Ok(data) => data,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(checkpoint_error(path, "is not there; run without --resume to begin"));
+        }
+        Err(source) => return Err(StoreError::Io { path: path.to_path_buf(), source }.into()),
+    };
+    let checkpoint = Checkpoint::read(&data).map_err(|reason| checkpoint_error(path, reason))?;
+    if checkpoint.progress.run != name {
+        let reason = "belongs to another configuration, Snapshot or older Bundle; remove it to begin anew";
+        return Err(checkpoint_error(path, reason));
+    }
+    Ok(checkpoint)
+}
+
+fn checkpoint_error(path: &Path, reason: impl ToString) -> TrainError {
+    TrainError::Checkpoint { path: path.to_path_buf(), reason: reason.to_string() }
+}
+
 /// `OUTPUT.checkpoint.safetensors`, beside the Bundle to be.
 pub(crate) fn checkpoint_path(output: &Path) -> PathBuf {
     let mut name = output.file_name().unwrap_or_default().to_os_string();
@@ -339,4 +347,53 @@ fn learning_rate(config: &TrainConfig, step: u64, total: u64) -> f64 {
 /// The metric at the largest dim.
 fn metric_of(quality: &[DimQuality], metric: &str) -> f64 {
     quality.last().and_then(|largest| largest.metrics.get(metric)).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(warmup_steps: u64) -> TrainConfig {
+        let config = serde_json::json!({
+            "features": ["text"], "seed": 1, "epochs": 1, "max_len": 8, "batch_positions": 8, "dropout": 0.0,
+            "model": {
+                "nesting_dims": [4], "blocks": 1, "r_min": 0.0, "r_max": 0.9, "item_embedding": false,
+                "projector_start": "normal", "vector_norm": false,
+            },
+            "objective": { "dim_weights": [1.0], "scaled_logits": false, "distillation": 0.0 },
+            "optimizer": {
+                "learning_rate": 0.4, "warmup_steps": warmup_steps, "final_rate": 0.1, "weight_decay": 0.0,
+                "clip_norm": 5.0,
+            },
+            "early_stopping": { "metric": "ndcg@10", "patience": 1 },
+        });
+        serde_json::from_value(config).unwrap()
+    }
+
+    #[test]
+    fn the_learning_rate_rises_to_its_peak_and_falls_to_its_last_share() {
+        // A peak of 0.4, of which 0.1 is left at the end; steps from 0.
+        let check = |warmup_steps: u64, total: u64, step: u64, expect: f64| {
+            let rate = learning_rate(&config(warmup_steps), step, total);
+            assert!((rate - expect).abs() < 1e-12, "step {step} of {total}, {warmup_steps} to warm up: {rate}");
+        };
+        check(5, 105, 0, 0.08);
+        check(5, 105, 4, 0.4);
+        check(5, 105, 5, 0.4);
+        check(5, 105, 55, 0.22);
+        check(5, 105, 105, 0.04);
+        // A last epoch may have a few more steps than the first.
+        check(5, 105, 109, 0.04);
+        check(0, 100, 0, 0.4);
+        check(0, 100, 100, 0.04);
+        // A run that ends before it is warm only rises.
+        check(100, 10, 0, 0.004);
+        check(100, 10, 9, 0.04);
+    }
+
+    #[test]
+    fn the_learning_rate_falls_at_every_step_after_its_peak() {
+        let rates: Vec<f64> = (5..=105).map(|step| learning_rate(&config(5), step, 105)).collect();
+        assert!(rates.windows(2).all(|pair| pair[1] < pair[0]), "{rates:?}");
+    }
 }

@@ -3,8 +3,8 @@
 //! and a state that is lost is folded from it again.
 
 use crate::bundle::columns;
-use crate::model::HiddenState;
 use crate::model::lru::Complex;
+use crate::model::{FmrlRec, HiddenState};
 use crate::ops::host_values;
 use crate::{Bundle, BundleError, Cpu, Cut};
 use burn::tensor::{Tensor, TensorData};
@@ -59,10 +59,7 @@ impl Bundle {
     /// # Errors
     /// A dim that was not trained, or a cut of another model.
     pub fn fold_of(&self, history: &[&[f32]], dim: usize, cut: &Cut) -> Result<UserState, BundleError> {
-        let model = self.model_at(dim)?;
-        if !self.shape().has(cut) {
-            return Err(BundleError::BlockDims { given: cut.block_dims().to_vec(), blocks: self.blocks() });
-        }
+        let model = self.model_for(dim, cut)?;
         let start_token = self.rows(&[PAD])?;
         let read = if history.is_empty() { &start_token[..] } else { history };
         // The state starts with the first token and is kept from then on.
@@ -78,6 +75,13 @@ impl Bundle {
         Ok(UserState { vector: host_values(y), hidden, cut: cut.clone() })
     }
 
+    fn model_for(&self, dim: usize, cut: &Cut) -> Result<&FmrlRec<Cpu>, BundleError> {
+        if !self.shape().has(cut) {
+            return Err(BundleError::BlockDims { given: cut.block_dims().to_vec(), blocks: self.blocks() });
+        }
+        self.model_at(dim)
+    }
+
     /// The state after one item more: one step of the model, whatever came before. `state` is of this
     /// Bundle.
     ///
@@ -90,10 +94,10 @@ impl Bundle {
     /// As [`Bundle::advance`], by an item vector of at least the state's dim.
     ///
     /// # Errors
-    /// A state of a dim that this Bundle was not trained at.
+    /// A state of a dim that this Bundle was not trained at, or through a cut of another model.
     pub fn advance_by(&self, state: &UserState, item: &[f32]) -> Result<UserState, BundleError> {
         let dim = state.dim();
-        let model = self.model_at(dim)?;
+        let model = self.model_for(dim, &state.cut)?;
         let (y, next) = model.step_cut(columns(&[item], dim), unpack(state), state.cut.block_dims());
         Ok(UserState { vector: host_values(y), hidden: pack(next.0.into_iter()), cut: state.cut.clone() })
     }

@@ -47,13 +47,6 @@ impl Bitset {
         Ok(())
     }
 
-    /// Takes an item out; one that is not there changes nothing.
-    pub fn remove(&mut self, id: u32) {
-        if let Some(word) = self.words.get_mut(id as usize / BLOCK) {
-            *word &= !(1 << (id as usize % BLOCK));
-        }
-    }
-
     /// Whether the item is there.
     pub fn contains(&self, id: u32) -> bool {
         self.word(id as usize / BLOCK) >> (id as usize % BLOCK) & 1 == 1

@@ -90,11 +90,6 @@ impl Ivf {
         Ok(Ivf { table, config, centres, prefix, blocks, ids })
     }
 
-    /// The config it was built from.
-    pub fn config(&self) -> IvfConfig {
-        self.config
-    }
-
     /// The `k` best items at the query's dim among the shortlist from the nearest cells, with the scores
     /// of an exact search. Fewer than k come back only if fewer items are allowed.
     ///

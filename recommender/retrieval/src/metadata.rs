@@ -3,6 +3,7 @@
 //! A predicate is evaluated once over the columns and kept: the scan sees only bits.
 
 use crate::{Bitset, Predicate, RetrievalError};
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,8 +28,16 @@ enum Column {
 
 #[derive(Debug, Default)]
 struct Cache {
-    sets: HashMap<String, Arc<Bitset>>,
-    order: VecDeque<String>,
+    sets: HashMap<Key, Arc<Bitset>>,
+    order: VecDeque<Key>,
+}
+
+/// Stands for a predicate, in as many bytes however long its values are.
+type Key = [u8; 32];
+
+fn key_of(predicate: &Predicate) -> Key {
+    // Debug text of a predicate tells any two apart: it quotes strings and prints numbers in full.
+    Sha256::digest(format!("{predicate:?}")).into()
 }
 
 impl Metadata {
@@ -88,14 +97,13 @@ impl Metadata {
     /// A column does not exist or is of the other type, or the predicate is too large.
     pub fn items_where(&self, predicate: &Predicate) -> Result<Arc<Bitset>, RetrievalError> {
         predicate.check()?;
-        // Debug text of a predicate tells any two apart: it quotes strings and prints numbers in full.
-        let key = format!("{predicate:?}");
+        let key = key_of(predicate);
         if let Some(set) = self.cache().sets.get(&key) {
             return Ok(Arc::clone(set));
         }
         let set = Arc::new(self.evaluate(predicate)?);
         let mut cache = self.cache();
-        if cache.sets.insert(key.clone(), Arc::clone(&set)).is_none() {
+        if cache.sets.insert(key, Arc::clone(&set)).is_none() {
             cache.order.push_back(key);
         }
         if cache.order.len() > MAX_CACHED_SETS

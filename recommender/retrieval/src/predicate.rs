@@ -1,7 +1,6 @@
 //! A condition on what is known of an item: genre, year, price, shop.
 
 use crate::RetrievalError;
-use serde::{Deserialize, Serialize};
 
 /// Most conditions of one predicate, those inside others counted.
 pub const MAX_CONDITIONS: usize = 64;
@@ -10,8 +9,7 @@ pub const MAX_VALUES: usize = 1_000;
 
 /// Which items to let through. An item that has no value in a column satisfies no condition on it; `Not`
 /// of a condition lets it through.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Predicate {
     /// Items that have this value (among others, in a column of many values).
     Equals {
@@ -32,10 +30,8 @@ pub enum Predicate {
         /// A number column.
         column: String,
         /// Smallest number let through.
-        #[serde(default)]
         from: Option<f64>,
         /// Largest number let through.
-        #[serde(default)]
         to: Option<f64>,
     },
     /// Items that satisfy every one; all items if there is none.

@@ -7,6 +7,7 @@
 
 use crate::ServiceError;
 use crate::config::broken;
+use crate::hex::bytes_of_hex;
 use crate::problem::Problem;
 use crate::tiers::is_tier_name;
 use actix_web::http::Method;
@@ -96,11 +97,21 @@ impl Scope {
         }
     }
 
-    /// What is off without a key that has this scope; none if anybody may ask.
-    fn guarded(self) -> Option<(&'static str, &'static str)> {
+    /// As it is written in the config.
+    fn name(self) -> &'static str {
         match self {
-            Scope::Admin => Some(("admin calls", "admin")),
-            Scope::Items => Some(("item changes", "items")),
+            Scope::Recommend => "recommend",
+            Scope::Events => "events",
+            Scope::Items => "items",
+            Scope::Admin => "admin",
+        }
+    }
+
+    /// What is off without a key that has this scope; none if anybody may ask.
+    fn guarded(self) -> Option<&'static str> {
+        match self {
+            Scope::Admin => Some("admin calls"),
+            Scope::Items => Some("item changes"),
             Scope::Recommend | Scope::Events => None,
         }
     }
@@ -150,6 +161,21 @@ impl AccessConfig {
         Ok(())
     }
 
+    /// What is accepted and hardly meant.
+    pub(crate) fn cautions(&self) -> Vec<String> {
+        let mut cautions = Vec::new();
+        if self.required && self.keys.is_empty() {
+            cautions.push("access.required = true and no access.keys: nobody may ask anything".to_owned());
+        }
+        if let Some(key) = self.keys.iter().find(|key| !key.may_choose && !self.required) {
+            cautions.push(format!(
+                "key {:?} may not choose its tier, but with access.required = false whoever leaves the key out may",
+                key.name
+            ));
+        }
+        cautions
+    }
+
     /// Name of a key that is no secret.
     pub(crate) fn published(&self) -> Option<&str> {
         let known = |key: &&KeyConfig| PUBLISHED.iter().any(|known| key.sha256.eq_ignore_ascii_case(known));
@@ -185,8 +211,9 @@ impl Access {
         let has = |key: &KeyConfig| key.scopes.contains(&scope);
         match (caller.0, scope.guarded()) {
             (Some(index), _) if has(&self.keys[index].1) => Ok(caller),
-            (Some(_), _) => Err(Problem::forbidden(format!("the API key lacks the scope {scope:?}"))),
-            (None, Some((what, name))) if !self.keys.iter().any(|(_, key)| has(key)) => {
+            (Some(_), _) => Err(Problem::forbidden(format!("the API key lacks the scope {}", scope.name()))),
+            (None, Some(what)) if !self.keys.iter().any(|(_, key)| has(key)) => {
+                let name = scope.name();
                 Err(Problem::forbidden(format!("{what} are off: the config lists no key with the scope {name:?}")))
             }
             (None, guarded) if self.required || guarded.is_some() => {
@@ -210,12 +237,5 @@ impl Access {
 }
 
 fn digest_of_hex(hex: &str) -> Option<[u8; DIGEST]> {
-    if hex.len() != 2 * DIGEST || !hex.is_ascii() {
-        return None;
-    }
-    let mut digest = [0; DIGEST];
-    for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(digest)
+    bytes_of_hex(hex)?.try_into().ok()
 }

@@ -125,7 +125,8 @@ fn check(request: &RecommendRequest, serving: &Serving) -> Result<(), Problem> {
         return Err(Problem::bad_request(wrong));
     }
     check_list("exclude", &request.exclude, limits.exclude, limits)?;
-    request.only.as_ref().map_or(Ok(()), |only| check_list("only", only, limits.exclude, limits))
+    request.only.as_ref().map_or(Ok(()), |only| check_list("only", only, limits.exclude, limits))?;
+    request.filter.as_ref().map_or(Ok(()), |filter| filter.check_values("filter", limits))
 }
 
 /// What all pages of a ranking ask alike; the history, which has a version of its own, is left out.

@@ -95,9 +95,9 @@ pub struct StateConfig {
 pub struct ServerConfig {
     /// Threads that read and write HTTP.
     pub workers: usize,
-    /// Threads of each worker that wait for the disk: events, readiness, admin calls.
+    /// Threads of each worker for what may take a while: events, readiness, item changes, catalogue searches, admin calls.
     pub blocking_threads: usize,
-    /// Requests on those threads at once over all workers; one more is answered 503.
+    /// Requests on those threads at once over all workers, catalogue searches not counted; one more is answered 503.
     pub max_in_flight: usize,
     /// Threads that run the model and the search, for all workers.
     pub compute_threads: usize,
@@ -137,7 +137,7 @@ pub struct LimitsConfig {
     /// Items that came after training, served from their features; 0 takes none in. Each costs twice the
     /// bytes of an item vector.
     pub added_items: usize,
-    /// A user, item or event key, in bytes; at most [`feature_store::MAX_KEY_BYTES`].
+    /// A user, item or event key, and a text of a filter, in bytes; at most [`feature_store::MAX_KEY_BYTES`].
     pub key_bytes: usize,
 }
 

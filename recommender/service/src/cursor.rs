@@ -5,13 +5,12 @@
 //! ranks alike, so an offset is enough, and a cursor names all of them. Nothing is kept between pages. What is
 //! added or hidden between two pages can move a page by as much.
 
+use crate::hex::{bytes_of_hex, hex_of};
 use crate::problem::Problem;
 use sha2::{Digest as _, Sha256};
 
 /// Longest text that can be a cursor: that of a catalogue page with the longest key.
 const MAX_TEXT: usize = 2 * (1 + 8 + feature_store::MAX_KEY_BYTES + 4);
-/// Digits of the text.
-const HEX: &[u8; 16] = b"0123456789abcdef";
 /// First byte of a ranking's cursor, and of a catalogue's.
 const RANKING: u8 = 1;
 const CATALOGUE: u8 = 2;
@@ -98,17 +97,15 @@ fn sealed(kind: u8, content: &[u8]) -> String {
     bytes.extend_from_slice(content);
     let check = checksum(&bytes);
     bytes.extend_from_slice(&check);
-    let digit = |value: u8| char::from(HEX[usize::from(value)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    hex_of(&bytes)
 }
 
 /// The content of a text of this kind that is whole.
 fn opened(kind: u8, text: &str) -> Option<Vec<u8>> {
-    if text.len() > MAX_TEXT || !text.len().is_multiple_of(2) || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if text.len() > MAX_TEXT {
         return None;
     }
-    let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    let bytes: Vec<u8> = (0..text.len()).step_by(2).map(byte).collect::<Option<_>>()?;
+    let bytes = bytes_of_hex(text)?;
     let (body, check) = bytes.split_last_chunk::<4>()?;
     let (&first, content) = body.split_first()?;
     (checksum(body) == *check && first == kind).then(|| content.to_vec())

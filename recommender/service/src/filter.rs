@@ -1,6 +1,7 @@
 //! A condition on items' attributes as a request states it, and its check against the attributes there
 //! are: what is wrong is named by its place in the request.
 
+use crate::config::LimitsConfig;
 use crate::problem::Problem;
 use crate::view::View;
 use retrieval::{Predicate, RetrievalError};
@@ -18,14 +19,14 @@ pub(crate) enum ItemFilter {
     Equals {
         /// A text attribute.
         attribute: String,
-        /// The text.
+        /// The text, at most `limits.key_bytes` long.
         value: String,
     },
     /// Items with one of these texts.
     OneOf {
         /// A text attribute.
         attribute: String,
-        /// The texts, at most 1000.
+        /// The texts, at most 1000, each at most `limits.key_bytes` long.
         values: Vec<String>,
     },
     /// Items with a number between two, both included; an absent one is no bound.
@@ -46,6 +47,33 @@ pub(crate) enum ItemFilter {
 }
 
 impl ItemFilter {
+    /// # Errors
+    /// 400: a text longer than a key may be, with its place.
+    pub(crate) fn check_values(&self, place: &str, limits: &LimitsConfig) -> Result<(), Problem> {
+        let text = |place: String, value: &str| match value.len() {
+            bytes if bytes > limits.key_bytes => Err(Problem::bad_request(format!(
+                "{place} has {bytes} bytes; at most {} are accepted (limits.key_bytes)",
+                limits.key_bytes
+            ))),
+            _ => Ok(()),
+        };
+        let list = |kind: &str, inner: &[ItemFilter]| {
+            let mut inner = inner.iter().enumerate();
+            inner.try_for_each(|(index, inner)| inner.check_values(&format!("{place}.{kind}[{index}]"), limits))
+        };
+        match self {
+            ItemFilter::Equals { value, .. } => text(format!("{place}.equals.value"), value),
+            ItemFilter::OneOf { values, .. } => {
+                let mut values = values.iter().enumerate();
+                values.try_for_each(|(index, value)| text(format!("{place}.one_of.values[{index}]"), value))
+            }
+            ItemFilter::Range { .. } => Ok(()),
+            ItemFilter::All(inner) => list("all", inner),
+            ItemFilter::Any(inner) => list("any", inner),
+            ItemFilter::Not(inner) => inner.check_values(&format!("{place}.not"), limits),
+        }
+    }
+
     /// The predicate, if the view's attributes can answer it.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ mod cross_origin;
 mod cursor;
 mod error;
 mod filter;
+mod hex;
 mod hidden;
 mod json_body;
 mod kept;
@@ -56,7 +57,7 @@ pub use config::{LimitsConfig, ServerConfig, ServiceConfig, StateConfig, UiConfi
 pub use cors::CorsConfig;
 pub use error::ServiceError;
 pub use routes::openapi_json;
-pub use server::{Surroundings, run, run_in, run_with_clock};
+pub use server::{Surroundings, run_in};
 pub use spans::{Phase, RequestSpan, SpanSink};
 pub use stream::{Awaited, EventPlace, EventStream, PutError, StreamStatus};
 pub use tiers::{SearchMode, TierConfig};

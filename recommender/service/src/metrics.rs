@@ -74,7 +74,7 @@ pub(crate) struct Metrics {
     pub(crate) answer_s: HistogramVec,
     /// By tier and dim used.
     pub(crate) degraded: IntCounterVec,
-    /// By tier and reason.
+    /// By tier, if it was known, and reason.
     pub(crate) refused: IntCounterVec,
     /// By tier: the dim of now.
     pub(crate) tier_dim: IntGaugeVec,
@@ -120,14 +120,18 @@ impl Metrics {
             bundle: gauge("bundle_info", "1 for each Bundle that is served.", &["bundle_id"])?,
             bundles: Arc::default(),
             in_flight: IntGauge::new("recommender_http_requests_in_flight", "Requests begun and not yet answered.")?,
-            events: counter("events_total", "Events accepted, by outcome.", &["outcome"])?,
+            events: counter(
+                "events_total",
+                "Events asked to be stored, by outcome; unwritten and refused_by_stream were not.",
+                &["outcome"],
+            )?,
             unknown_items: IntCounter::new(
                 "recommender_unknown_history_items_total",
                 "History items that the Bundle does not know and that were skipped.",
             )?,
             model_items: IntCounter::new(
                 "recommender_model_items_total",
-                "Items that the model read to make user vectors, one step or one position of a forward pass each.",
+                "Items that the model read for user vectors and explanations, a step or a position of a forward pass each.",
             )?,
             answers: counter("answers_total", "Recommendations answered, by Bundle.", &["bundle_id", "tier"])?,
             answer_s,
@@ -205,6 +209,11 @@ impl Metrics {
                 let _ = self.answers.remove_label_values(&[bundle_id, tier.value()]);
             }
         }
+    }
+
+    /// Counts a request that was refused for load before it had a tier.
+    pub(crate) fn refused_before_tier(&self, reason: &str) {
+        self.refused.with_label_values(&[NONE, reason]).inc();
     }
 
     /// Forgets the gauges of tiers that are gone.

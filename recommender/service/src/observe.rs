@@ -1,5 +1,5 @@
-//! What every request passes: request id, trace, API key, time limit, metrics, log line, and the promise that every
-//! error leaves as a problem document. Only preflights of other origins are answered before it (`cross_origin.rs`).
+//! What every request passes: request id, trace, API key, time limit, metrics, log line, the end of the
+//! connection during a stop, and the promise that every error leaves as a problem document. Only preflights of other origins are answered before it (`cross_origin.rs`).
 
 use crate::metrics::Labels;
 use crate::problem::Problem;
@@ -9,7 +9,7 @@ use crate::spans::RequestSpan;
 use crate::trace_context::{TRACEPARENT, TraceContext};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::{Method, StatusCode, header::HeaderValue};
+use actix_web::http::{ConnectionType, Method, StatusCode, header::HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, ResponseError, web};
 use std::time::{Duration, Instant};
@@ -55,11 +55,16 @@ pub(crate) async fn observe(
     // Everything that is logged while the request is handled names its trace and id.
     let span = tracing::info_span!("request", trace_id = trace.trace_id(), request_id = %seen.id.0);
     let sink = serving.spans.clone().filter(|_| trace.sampled());
-    let answer = handled(serving, request, next, &seen).instrument(span).await;
+    let answer = handled(serving.clone(), request, next, &seen).instrument(span).await;
     if let Some(sink) = sink {
         sink.put(request_span(&trace, &answer, seen));
     }
-    let mut answer = answer.map_err(|error| problem_of(&error).with_trace(&trace))?;
+    // A client that keeps its connection would be told of the stop by nothing but its end.
+    let closing = serving.draining();
+    let mut answer = answer.map_err(|error| problem_of(&error).with_trace(&trace).closing(closing))?;
+    if closing {
+        answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     if let Ok(value) = HeaderValue::from_str(&trace.header()) {
         answer.headers_mut().insert(TRACEPARENT, value);
     }

@@ -37,6 +37,8 @@ pub(crate) struct Problem {
     trace: Option<Box<TraceContext>>,
     /// Of a service that is not ready: each part by name.
     checks: Option<Box<Checks>>,
+    /// Whether the connection ends with this answer.
+    closing: bool,
 }
 
 /// The document as sent.
@@ -75,6 +77,7 @@ impl Problem {
             request_id: None,
             trace: None,
             checks: None,
+            closing: false,
         }
     }
 
@@ -151,6 +154,11 @@ impl Problem {
         self
     }
 
+    pub(crate) fn closing(mut self, closing: bool) -> Problem {
+        self.closing = closing;
+        self
+    }
+
     pub(crate) fn with_checks(mut self, checks: Checks) -> Problem {
         self.checks = Some(Box::new(checks));
         self
@@ -183,6 +191,9 @@ impl ResponseError for Problem {
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "ApiKey header=\"x-api-key\""));
+        }
+        if self.closing {
+            response.force_close();
         }
         if let Some(trace) = &self.trace {
             response.insert_header((TRACEPARENT, trace.header()));

@@ -226,6 +226,11 @@ impl BundleSlot {
         all
     }
 
+    /// Lets go of the Bundle before this one.
+    pub(crate) fn forget_previous(&self) {
+        *self.previous.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Serves `next` from now on and keeps what was served. Running requests end on what they hold.
     pub(crate) fn swap(&self, next: Arc<ServedBundle>) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,6 @@
 //! From a listener, a config, a Bundle and a store to a running server, and to a clean stop.
 
-use crate::clock::{Clock, system_clock};
+use crate::clock::Clock;
 use crate::compute::TICK;
 use crate::config::{LimitsConfig, ServiceConfig, is_loopback};
 use crate::cross_origin::CrossOrigin;
@@ -26,45 +26,6 @@ use std::time::Duration;
 const RELEASE_POLL: Duration = Duration::from_millis(5);
 const RELEASE_POLLS: usize = 400;
 
-/// Serves until `shutdown` completes, then finishes running requests within the config's
-/// `shutdown_timeout_s` and closes the store. Runs on any tokio runtime with time and I/O enabled; it
-/// handles no signals itself.
-///
-/// # Errors
-/// The config breaks a rule or does not fit the Bundle, or the operating system refuses.
-pub async fn run(
-    listener: TcpListener,
-    config: ServiceConfig,
-    bundle: Bundle,
-    store: UserStateStore,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), ServiceError> {
-    run_with_clock(listener, config, bundle, store, system_clock(), shutdown).await
-}
-
-/// [`run`] with a clock of the caller's: it dates events that state no time.
-///
-/// # Errors
-/// As [`run`].
-pub async fn run_with_clock(
-    listener: TcpListener,
-    config: ServiceConfig,
-    bundle: Bundle,
-    store: UserStateStore,
-    clock: Clock,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), ServiceError> {
-    run_in(
-        listener,
-        config,
-        bundle,
-        store,
-        Surroundings { clock, stream: None, spans: None, ready: Box::new(|| ()) },
-        shutdown,
-    )
-    .await
-}
-
 /// What a service takes from its caller beside config, Bundle and state.
 pub struct Surroundings {
     /// Dates events that state no time.
@@ -77,10 +38,12 @@ pub struct Surroundings {
     pub ready: Box<dyn FnOnce() + Send>,
 }
 
-/// [`run`] with all that the caller may give.
+/// Serves until `shutdown` completes, then finishes running requests within the config's
+/// `shutdown_timeout_s` and closes the store. Runs on any tokio runtime with time and I/O enabled; it
+/// handles no signals itself.
 ///
 /// # Errors
-/// As [`run`].
+/// The config breaks a rule or does not fit the Bundle, or the operating system refuses.
 pub async fn run_in(
     listener: TcpListener,
     config: ServiceConfig,
@@ -156,7 +119,7 @@ fn refresh_items(serving: &Serving, failed_before: bool) -> bool {
 }
 
 /// Worker threads let go of the state a moment after the server ends. Waiting for them means that the
-/// store's file is closed when `run` returns, so that the caller may open it again.
+/// store's file is closed when [`run_in`] returns, so that the caller may open it again.
 async fn released(serving: web::Data<Serving>) {
     let serving = serving.into_inner();
     for _ in 0..RELEASE_POLLS {
@@ -182,6 +145,9 @@ fn start(
             bind = config.bind,
             "other machines may ask and write events for any user without a key; set access.required = true"
         );
+    }
+    for caution in config.access.cautions() {
+        tracing::warn!("{caution}");
     }
     let tls = config.tls.as_ref().map(tls::server_config).transpose()?;
     let (serving, limits) = (serving.clone(), config.limits.clone());

@@ -24,7 +24,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// Longest time that a search of the catalogue waits for those before it.
+const CATALOGUE_WAIT: Duration = Duration::from_secs(1);
 
 /// Bundles, user state, tiers, limits.
 pub(crate) struct Serving {
@@ -51,6 +54,8 @@ pub(crate) struct Serving {
     pub(crate) loading: Arc<tokio::sync::Mutex<()>>,
     /// Item changes at once: they lay out tables, and must leave blocking threads to events.
     item_changes: Arc<Semaphore>,
+    /// Searches of the catalogue at once: each reads every title, and must leave blocking threads to events.
+    catalogue_searches: Arc<Semaphore>,
     draining: AtomicBool,
     /// Whether the last look for items that came or went failed.
     items_stale: AtomicBool,
@@ -85,6 +90,7 @@ impl Serving {
             max_batch: config.server.max_batch,
             max_wait: Duration::from_micros(config.server.max_wait_us),
         };
+        let half_the_threads = (config.server.blocking_threads / 2).max(1);
         let serving = Serving {
             bundle: slot,
             pool: Pool::start(sizes, Arc::clone(&users), metrics.clone(), Arc::clone(&clock))?,
@@ -103,7 +109,8 @@ impl Serving {
             recent: Recent::default(),
             bundle_folder: config.bundle.clone(),
             loading: Arc::default(),
-            item_changes: Arc::new(Semaphore::new((config.server.blocking_threads / 2).max(1))),
+            item_changes: Arc::new(Semaphore::new(half_the_threads)),
+            catalogue_searches: Arc::new(Semaphore::new(half_the_threads)),
             draining: AtomicBool::new(false),
             items_stale: AtomicBool::new(false),
             in_flight: Arc::new(Semaphore::new(config.server.max_in_flight)),
@@ -210,11 +217,27 @@ pub(crate) async fn changing_items<T: Send + 'static>(
 ) -> Result<T, Problem> {
     let turn = Arc::clone(&serving.item_changes).acquire_owned().await.map_err(Problem::internal)?;
     let work = move |serving: &Serving| {
-        // As in `blocking`: the turn is the work's.
+        // As in `holding`: the turn is the work's.
         let _turn = turn;
         work(serving)
     };
     blocking(serving, work).await
+}
+
+/// Runs a search of the whole catalogue on the blocking threads. It reads memory only, so it takes none of the places
+/// of [`blocking`]: however many search, events and `/readyz` find theirs.
+///
+/// # Errors
+/// 503 if those before it take longer than [`CATALOGUE_WAIT`].
+pub(crate) async fn searching_catalogue<T: Send + 'static>(
+    serving: &web::Data<Serving>,
+    work: impl FnOnce(&Serving) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let turn = Arc::clone(&serving.catalogue_searches).acquire_owned();
+    let Ok(turn) = tokio::time::timeout(CATALOGUE_WAIT, turn).await else {
+        return Err(busy(serving, "catalogue", "too many searches of the catalogue are running"));
+    };
+    holding(serving, turn.map_err(Problem::internal)?, work).await
 }
 
 /// Runs work that waits for the disk on the blocking threads; past `max_in_flight` it is refused, so
@@ -223,8 +246,23 @@ pub(crate) async fn blocking<T: Send + 'static>(
     serving: &web::Data<Serving>,
     work: impl FnOnce(&Serving) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let busy = |_| Problem::unavailable("the service is busy; try again after a second");
-    let permit = Arc::clone(&serving.in_flight).try_acquire_owned().map_err(busy)?;
+    let Ok(permit) = Arc::clone(&serving.in_flight).try_acquire_owned() else {
+        return Err(busy(serving, "busy", "the service is busy"));
+    };
+    holding(serving, permit, work).await
+}
+
+/// 503 for want of a place, which is counted.
+fn busy(serving: &Serving, reason: &str, what: &str) -> Problem {
+    serving.metrics.refused_before_tier(reason);
+    Problem::unavailable(format!("{what}; try again after a second"))
+}
+
+async fn holding<T: Send + 'static>(
+    serving: &web::Data<Serving>,
+    permit: OwnedSemaphorePermit,
+    work: impl FnOnce(&Serving) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
     let serving = serving.clone();
     let outcome = web::block(move || {
         // Held by the work, not by the request: a client that goes away does not free its thread.

@@ -12,7 +12,7 @@ use std::pin::Pin;
 /// An answer that is waited for.
 pub type Awaited<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A stream that takes events and whose consumer, in this process, applies them to the service's store.
+/// A stream that takes events and whose consumer, in this process or another one, applies them to the service's store.
 pub trait EventStream: Send + Sync {
     /// Puts events into the stream, each valid, in order. They are durable when this gives their places.
     fn put(&self, events: Vec<Event>) -> Awaited<'_, Result<Vec<EventPlace>, PutError>>;

@@ -1,5 +1,5 @@
-//! Serving another Bundle without a restart: open and verify, check that the tiers fit, warm up and
-//! compare on requests of late, switch. Whatever goes wrong before the switch leaves the old Bundle
+//! Serving another Bundle without a restart: open and verify, check that the tiers fit, compare on requests
+//! of late, switch, compute known users' vectors anew. Whatever goes wrong before the switch leaves the old Bundle
 //! serving; the switch itself is one pointer, and running requests end on the Bundle they hold.
 
 use crate::compute::{Query, Search, top_k_batch};
@@ -36,10 +36,11 @@ pub(crate) struct SwapReport {
     added_items: usize,
     /// Stored items that it cannot place: it knows none of their features, or expects another width.
     left_out_items: usize,
-    /// Known users whose vectors were computed anew before the switch.
-    warmed_users: usize,
-    /// Time to compare and warm up, in milliseconds.
+    /// Time to compare, in milliseconds.
     check_ms: u64,
+    /// Known users whose vectors were computed anew, right after the switch; 0 for a dry run and for a trial, whose
+    /// users are computed as they come.
+    warmed_users: usize,
     /// Whether the loaded Bundle is served to all now; false for a dry run and for one on trial.
     switched: bool,
     /// Users in a thousand that it is served to.
@@ -50,7 +51,7 @@ pub(crate) struct SwapReport {
 
 /// Every user, in thousandths.
 pub(crate) const ALL: u32 = 1_000;
-/// Longest time to compare and to compute known users' vectors anew.
+/// Longest time to compute known users' vectors anew.
 const WARM_UP: Duration = Duration::from_secs(20);
 
 /// How a load is asked for.
@@ -91,11 +92,11 @@ async fn load_alone(serving: &web::Data<Serving>, wish: SwapWish) -> Result<Swap
         Err(_) => "refused",
     };
     serving.metrics.swaps.with_label_values(&[outcome]).inc();
-    let (report, next) = loaded.inspect_err(|problem| {
+    let (mut report, next) = loaded.inspect_err(|problem| {
         tracing::warn!(detail = problem.detail, "a bundle was refused; the old one keeps serving");
     })?;
     if report.switched {
-        switch(serving, next).await?;
+        report.warmed_users = switch(serving, next).await?;
     } else if !dry_run {
         tracing::info!(bundle_id = next.bundle.id(), permille, shadow, "a bundle is on trial");
         serving.bundle.set_trial(Some(Trial { served: next, permille, shadow }));
@@ -119,16 +120,21 @@ pub(crate) async fn roll_back(serving: &web::Data<Serving>) -> Result<(), Proble
         return Ok(());
     }
     let previous = serving.bundle.previous().ok_or_else(|| {
-        Problem::conflict("there is no bundle to go back to: none was swapped since the service started")
+        Problem::conflict(
+            "there is no bundle to go back to: none was swapped in since the service started or went back",
+        )
     })?;
     serving.tiers.fits(&previous.bundle.shape()).map_err(|error| Problem::conflict(error.to_string()))?;
     switch(serving, previous).await?;
+    // A second call, of a script that tries again, must not bring back what was gone back from.
+    serving.bundle.forget_previous();
     serving.metrics.bundles_are(&serving.bundle);
     serving.metrics.swaps.with_label_values(&["rolled_back"]).inc();
     Ok(())
 }
 
-async fn switch(serving: &web::Data<Serving>, next: Arc<ServedBundle>) -> Result<(), Problem> {
+/// Gives the number of users whose vectors were computed anew.
+async fn switch(serving: &web::Data<Serving>, next: Arc<ServedBundle>) -> Result<usize, Problem> {
     // Items that came while it was looked at, or while it was out of service.
     let (shared, refreshed) = (serving.clone(), Arc::clone(&next));
     let refresh = move || refreshed.refresh_items(shared.store.store(), shared.limits.added_items);
@@ -138,8 +144,15 @@ async fn switch(serving: &web::Data<Serving>, next: Arc<ServedBundle>) -> Result
     tracing::info!(bundle_id = next.bundle.id(), "serving another bundle");
     // What was on trial is either this one or no longer wanted.
     serving.bundle.set_trial(None);
+    let before = serving.bundle.view();
     serving.bundle.swap(next);
-    Ok(())
+    let shared = serving.clone();
+    let take_over = move || shared.store.take_over(&before, &shared.bundle.view(), Instant::now() + WARM_UP);
+    // It is served: those that could not be computed now are when they ask.
+    let warmed = web::block(take_over).await.map_err(Problem::internal)?;
+    Ok(warmed
+        .inspect_err(|problem| tracing::error!(detail = problem.detail, "users are computed as they come"))
+        .unwrap_or(0))
 }
 
 /// A folder by name beside the configured one: a caller chooses among Bundles, not among paths.
@@ -198,9 +211,9 @@ fn prepare(serving: &Serving, folder: &Path, wish: &SwapWish) -> Result<(SwapRep
         overlap,
         added_items: seen.added().len(),
         left_out_items: seen.added().left_out(),
-        warmed_users: serving.store.warm_up(&current, &seen, begun + WARM_UP)?,
         load_ms,
         check_ms: begun.elapsed().as_millis() as u64,
+        warmed_users: 0,
         switched: !wish.dry_run && wish.share_permille == ALL && !wish.shadow,
         share_permille: wish.share_permille,
         shadow: wish.shadow,

@@ -15,7 +15,7 @@ use crate::view::View;
 use feature_store::{Applied, Event, NewestEntries, Revision, StoreError, UserStateStore};
 use fmrlrec::{Cut, UserState};
 use quick_cache::{Equivalent, Weighter, sync::Cache};
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -160,19 +160,32 @@ fn marks(kept: &Kept, view: &View) -> Box<[(u32, u64)]> {
 }
 
 /// A user under one load of a Bundle: entries of the next one can be made before it is served.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 struct UserKey {
     generation: u64,
     cut: Cut,
     user: Box<str>,
 }
 
-/// A [`UserKey`] to look up without copying the user's key; it hashes alike.
-#[derive(Hash)]
+/// A [`UserKey`] to look up without copying the user's key.
 struct UserRef<'a> {
     generation: u64,
     cut: &'a Cut,
     user: &'a str,
+}
+
+/// By the user alone: all entries of one are in the same part of the cache, so that [`UserStates::take_over`] makes room
+/// where it needs it.
+impl Hash for UserKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.user.hash(state);
+    }
+}
+
+impl Hash for UserRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.user.hash(state);
+    }
 }
 
 impl Equivalent<UserKey> for UserRef<'_> {
@@ -282,20 +295,22 @@ impl UserStates {
         Found { entry, made, model_items }
     }
 
-    /// Makes entries under `next` for users that have one under `now`, until `deadline`; gives their
-    /// number. So a swap does not turn every known user into a model step at once.
-    pub(crate) fn warm_up(&self, now: &View, next: &View, deadline: Instant) -> Result<usize, Problem> {
+    /// After a switch from `before` to `now`: computes an entry of `now` for each user that has one of `before`,
+    /// until `deadline`, and gives their number. So a swap does not turn every known user into a model step at once.
+    /// An old entry goes before the new one comes: in a full cache the new ones would push out each other.
+    pub(crate) fn take_over(&self, before: &View, now: &View, deadline: Instant) -> Result<usize, Problem> {
         let mut made = 0;
-        for (key, entry) in self.cache.iter().filter(|(key, _)| key.generation == now.generation) {
+        for (key, entry) in self.cache.iter().filter(|(key, _)| key.generation == before.generation) {
             if Instant::now() >= deadline {
                 break;
             }
-            let dims = next.dims();
+            self.cache.remove(&key);
+            let dims = now.dims();
             let at = dims.partition_point(|&dim| dim < entry.state.dim()).min(dims.len() - 1);
-            let cut = if key.cut == now.whole { &next.whole } else { &key.cut };
+            let cut = if key.cut == before.whole { &now.whole } else { &key.cut };
             // A cut of another model: whoever asks for it is no tier's any more.
-            if next.shape.has(cut) {
-                self.entry(next, &key.user, dims[at], cut)?;
+            if now.shape.has(cut) {
+                self.entry(now, &key.user, dims[at], cut)?;
                 made += 1;
             }
         }

@@ -7,7 +7,7 @@
 //! | `snowplow` | a Snowplow enriched event as JSON (the analytics SDK's form) |
 //! | `ga4` | a Google Analytics 4 Measurement Protocol body |
 //! | `gorse` | one feedback of gorse, or a list of them |
-//! | `metarank` | one metarank interaction |
+//! | `metarank` | one metarank event: an interaction, or an item with a title |
 //!
 //! A decoder refuses a message whole, or gives all its events. A refusal names field, value and way
 //! out, and travels with the message to the dead letters.

@@ -2,7 +2,7 @@
 //!
 //! The item is `properties.product_id`, or that of each of `properties.products` (an order). Other
 //! calls (`identify`, `page`), and tracks without a product, hold no event. `userId` wins over
-//! `anonymousId`; `messageId` makes the event id.
+//! `anonymousId`; `messageId` is the event id.
 
 use super::fields::{find, json, key, optional_key, shown};
 use super::time::{Unit, time_ms};
@@ -40,13 +40,12 @@ impl Decoder for Segment {
     }
 }
 
-/// One interaction an item. Of a message with several items, the event id gets the item's place, so
-/// that one id never stands for two events.
+/// One interaction an item, all with the id of the message: the store takes the events of one message together, and
+/// remembers one id for them, so that an order of any size that comes again is known.
 pub(super) fn interactions(user_id: &str, items: Vec<String>, timestamp_ms: i64, id: Option<&str>) -> Vec<StreamEvent> {
-    let several = items.len() > 1;
-    let made = items.into_iter().enumerate().map(|(place, item_id)| {
-        let event_id = id.map(|id| if several { format!("{id}#{place}") } else { id.to_owned() });
-        StreamEvent::Interaction(Event { user_id: user_id.to_owned(), item_id, timestamp_ms, event_id })
+    let made = items.into_iter().map(|item_id| {
+        let (user_id, event_id) = (user_id.to_owned(), id.map(str::to_owned));
+        StreamEvent::Interaction(Event { user_id, item_id, timestamp_ms, event_id })
     });
     made.collect()
 }

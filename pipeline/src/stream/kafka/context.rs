@@ -46,6 +46,25 @@ pub(super) struct Span {
     pub(super) end: u64,
 }
 
+/// Offsets that retention removed before they were applied.
+#[derive(Debug, Default)]
+pub(super) struct Gaps {
+    /// How many.
+    pub(super) lost: u64,
+    /// Partition -> offset up to which they are counted.
+    counted: BTreeMap<u32, u64>,
+}
+
+impl Gaps {
+    /// Takes in that a partition goes on at `from` where `next` was to come. One that is taken over again before
+    /// anything of it was applied has the same gap, which counts once.
+    fn note(&mut self, partition: u32, next: u64, from: u64) {
+        let counted = self.counted.entry(partition).or_default();
+        self.lost += from.saturating_sub(next.max(*counted));
+        *counted = from.max(*counted);
+    }
+}
+
 /// What happened in callbacks and is to be dealt with after the poll.
 #[derive(Default)]
 pub(super) struct Shared {
@@ -55,6 +74,8 @@ pub(super) struct Shared {
     pub(super) revoked: BTreeSet<u32>,
     /// Times that partitions came or went.
     pub(super) rebalances: u64,
+    /// What is gone of the partitions that were taken over.
+    pub(super) gaps: Gaps,
     /// Brokers that the client is connected to; none until it counted.
     pub(super) brokers_up: Option<usize>,
     /// Why reading cannot start, if so.
@@ -98,7 +119,11 @@ impl Context {
             let (low, high) = consumer.fetch_watermarks(topic, *partition, ANSWER).map_err(shown)?;
             let number = *partition as u32;
             let next = match begun.next(number) {
-                Some(next) => continue_at(topic, *partition, next, low, high)?,
+                Some(next) => {
+                    let from = continue_at(topic, *partition, next, low, high)?;
+                    self.shared().gaps.note(number, next, from as u64);
+                    from
+                }
                 // The oldest is asked for, or the source began before there was such a partition: all of it is new.
                 None => low,
             };
@@ -242,5 +267,26 @@ impl ConsumerContext for Context {
             passes: passes(&error),
         });
         shared.failure = shared.failure.take().or(failure).or(told);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Gaps;
+
+    #[test]
+    fn a_gap_counts_once_however_often_its_partition_is_taken_over() {
+        let mut gaps = Gaps::default();
+        let mut check = |partition: u32, next: u64, from: u64, lost: u64| {
+            gaps.note(partition, next, from);
+            assert_eq!(gaps.lost, lost, "partition {partition} at {next}, then {from}");
+        };
+        check(0, 5, 5, 0);
+        check(0, 5, 9, 4);
+        check(0, 5, 9, 4);
+        check(0, 5, 12, 7);
+        check(1, 0, 3, 10);
+        check(0, 14, 14, 10);
+        check(0, 14, 20, 16);
     }
 }

@@ -46,7 +46,8 @@ fn settings(config: &KafkaConfig) -> Result<ClientConfig, StreamError> {
     client
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        // The store says where to read. An offset that the broker does not have is an error.
+        // The store says where to read. An offset that the broker does not have is an error, after which the consumer
+        // joins anew and counts the gap.
         .set("auto.offset.reset", "error")
         .set("enable.partition.eof", "true")
         .set("statistics.interval.ms", COUNT_EVERY.as_millis().to_string())

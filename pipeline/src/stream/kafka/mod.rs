@@ -40,6 +40,12 @@ fn refusal(what: String, error: &KafkaError) -> StreamError {
     StreamError::Kafka { what, reason: error.to_string(), passes: passes(error) }
 }
 
+/// Whether the broker does not have the offset that was asked for: retention has overtaken the reader, or the topic was
+/// made anew. Which of the two it is, and where reading goes on, is found out where partitions are taken over.
+fn overtaken(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset)
+}
+
 /// Whether librdkafka goes on by itself: brokers come back, topics appear, leaders move.
 fn passes(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
@@ -71,4 +77,22 @@ fn passes(error: &KafkaError) -> bool {
                 | Code::WaitingForCoordinator
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_passes_or_overtakes_or_ends_the_consumer() {
+        use RDKafkaErrorCode as Code;
+        let check = |code: Code, expect: (bool, bool)| {
+            let error = KafkaError::MessageConsumption(code);
+            assert_eq!((passes(&error), overtaken(&error)), expect, "{error}");
+        };
+        check(Code::BrokerTransportFailure, (true, false));
+        check(Code::UnknownTopicOrPartition, (true, false));
+        check(Code::AutoOffsetReset, (false, true));
+        check(Code::TopicAuthorizationFailed, (false, false));
+    }
 }

@@ -22,8 +22,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const ROOM: Duration = Duration::from_millis(20);
 /// Wait for answers after which it is told that there are none.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Longest dead letter that the library sends, in bytes. Its own default is below what brokers take: the topic's
-/// `max.message.bytes` is to decide.
+/// Longest dead letter that the library sends where the config says nothing, in bytes. Its own default is below what
+/// brokers take: the topic's `max.message.bytes` is to decide.
 const LETTER_BYTES: usize = 64 << 20;
 
 /// A producer of one topic.
@@ -120,13 +120,17 @@ impl KafkaSink {
             .set("acks", "all")
             // The broker drops what a retry sends twice, and keeps a key's order.
             .set("enable.idempotence", "true")
-            .set("linger.ms", "1")
             .set("message.timeout.ms", answer.as_millis().to_string());
-        if !config.properties.contains_key("partitioner") {
+        // What the config says under any of these names holds.
+        let open = |names: &[&str]| !names.iter().any(|name| config.properties.contains_key(*name));
+        if open(&["linger.ms", "queue.buffering.max.ms"]) {
+            client.set("linger.ms", "1");
+        }
+        if open(&["partitioner"]) {
             // As Java's producers do: a user's events must meet in one partition, whoever sends them.
             client.set("partitioner", "murmur2_random");
         }
-        if cuts {
+        if cuts && open(&["message.max.bytes"]) {
             client.set("message.max.bytes", LETTER_BYTES.to_string());
         }
         let producer = client.create_with_context(Deliveries::default());

@@ -6,7 +6,7 @@
 use super::ask::{absent, ask, kept_out, partition_count};
 use super::context::{Context, Places};
 use super::member::{asking, member, own};
-use super::{passes, refusal};
+use super::{overtaken, passes, refusal};
 use crate::stream::config::{KafkaConfig, Start};
 use crate::stream::message::{MAX_BATCH_BYTES, Message, Source};
 use crate::stream::{Clock, StreamError};
@@ -44,6 +44,8 @@ pub struct KafkaSource {
     warned_at: Option<Instant>,
     /// When the topic was last asked for its partitions.
     asked_at: Option<Instant>,
+    /// Whether it was looked whether the dead letters have a topic.
+    letters_looked_for: bool,
     /// Rebalances of consumers before this one.
     rebalances_before: u64,
 }
@@ -120,6 +122,7 @@ impl KafkaSource {
             failing_since: None,
             warned_at: None,
             asked_at: None,
+            letters_looked_for: false,
             rebalances_before: 0,
         })
     }
@@ -169,12 +172,15 @@ impl KafkaSource {
         std::thread::sleep(PAUSE);
         self.rebalances_before = self.rebalances();
         self.ended.clear();
+        let gaps = std::mem::take(&mut self.consumer.context().shared().gaps);
         self.consumer = member(&self.config, &self.topic, &self.group, self.places.clone())?;
+        // Nothing calls back before the first poll.
+        self.consumer.context().shared().gaps = gaps;
         Ok(())
     }
 
     /// What a failed poll means: an end, something that passes, or the end of the consumer.
-    fn failed_poll(&mut self, error: KafkaError) -> Result<(), StreamError> {
+    fn failed_poll(&mut self, error: KafkaError, batch: &mut Vec<Message>) -> Result<(), StreamError> {
         match error {
             KafkaError::PartitionEOF(partition) => {
                 self.failing_since = None;
@@ -187,6 +193,10 @@ impl KafkaSource {
             other if passes(&other) => {
                 self.note(&other.to_string());
                 Ok(())
+            }
+            other if overtaken(&other) => {
+                self.note(&other.to_string());
+                self.join_again(batch)
             }
             other => {
                 let told = self.consumer.context().shared().last_told.clone();
@@ -232,6 +242,23 @@ impl KafkaSource {
         }
     }
 
+    /// Says once, when the broker first answers, that there is no topic of dead letters. No refusal: brokers that may
+    /// create topics make it with the first letter, and nobody tells us whether they may.
+    fn look_for_letters(&mut self) {
+        let letters = self.config.dlq();
+        if self.letters_looked_for || self.topic == letters || self.rebalances() == 0 {
+            return;
+        }
+        self.letters_looked_for = true;
+        if let Ok(None) = partition_count(&self.consumer, &letters) {
+            tracing::warn!(
+                topic = letters,
+                "there is no topic of dead letters: where the brokers do not create topics, the first bad event holds \
+                 up the stream until somebody creates it"
+            );
+        }
+    }
+
     /// Takes a message into the batch unless its partition was taken away by this very poll.
     fn take(&mut self, message: Message, batch: &mut Vec<Message>) -> bool {
         self.failing_since = None;
@@ -259,6 +286,7 @@ impl Source for KafkaSource {
     fn poll(&mut self, batch: &mut Vec<Message>, most: usize, wait: Duration) -> Result<(), StreamError> {
         self.look_at_silence()?;
         self.look_at_partitions();
+        self.look_for_letters();
         let until = Instant::now() + wait;
         let (mut got, mut bytes) = (0, 0);
         while got < most && bytes < MAX_BATCH_BYTES {
@@ -274,7 +302,7 @@ impl Source for KafkaSource {
                         bytes += size;
                     }
                 }
-                Some(Err(error)) => self.failed_poll(error)?,
+                Some(Err(error)) => self.failed_poll(error, batch)?,
                 None if got > 0 || Instant::now() >= until => break,
                 None => (),
             }
@@ -319,6 +347,10 @@ impl Source for KafkaSource {
 
     fn rebalances(&self) -> u64 {
         self.rebalances_before + self.consumer.context().shared().rebalances
+    }
+
+    fn lost(&self) -> u64 {
+        self.consumer.context().shared().gaps.lost
     }
 
     fn connected(&self) -> bool {

@@ -38,8 +38,6 @@ pub struct LogReader {
     /// Whether all that was read has been synced: a writer syncs after it writes, and what a reader gives
     /// out must not be lost by a crash in between.
     synced: bool,
-    /// Offset before which messages were lost to retention, if any were.
-    lost_before: Option<u64>,
 }
 
 impl LogReader {
@@ -60,7 +58,6 @@ impl LogReader {
             from,
             ready: VecDeque::new(),
             synced: true,
-            lost_before: None,
         })
     }
 
@@ -88,11 +85,6 @@ impl LogReader {
             self.synced = true;
         }
         Ok(())
-    }
-
-    /// Where reading began, if messages that were asked for are gone.
-    pub fn lost_before(&self) -> Option<u64> {
-        self.lost_before
     }
 
     /// Decodes one frame more, or moves on to the next segment; false at the end.
@@ -146,10 +138,7 @@ impl LogReader {
         }
         let all = segments(&self.dir)?;
         let Some((oldest, _)) = all.first().cloned() else { return Ok(false) };
-        if self.from < oldest {
-            self.lost_before = Some(oldest);
-            self.from = oldest;
-        }
+        self.from = self.from.max(oldest);
         let place = all.partition_point(|(first, _)| *first <= self.from) - 1;
         let (first, path) = all[place].clone();
         self.enter(first, path)
@@ -170,12 +159,7 @@ impl LogReader {
         if !self.buffer.is_empty() || first < self.next {
             return Err(self.damaged());
         }
-        let gap = first > self.next;
-        let entered = self.enter(first, path)?;
-        if entered && gap {
-            self.lost_before = Some(first);
-        }
-        Ok(entered)
+        self.enter(first, path)
     }
 
     /// Forgets undecoded bytes and goes back to where they began.

@@ -4,7 +4,7 @@ use super::frame::{Found, Seal, any_frame, decode, encode, two_heads};
 use super::{MAX_MESSAGE_BYTES, read_id, segment_path, segments};
 use crate::stream::message::{Outgoing, Place, Sink};
 use crate::stream::{Clock, StreamError};
-use feature_store::write_whole;
+use feature_store::{create_dir_all_synced, sync_path, write_whole};
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -35,7 +35,6 @@ pub struct LogWriter {
     broken: bool,
     /// A segment is to be begun before the next write: offsets were used up, or beginning one failed half-way.
     roll_first: bool,
-    dropped: Option<String>,
     _lock: File,
 }
 
@@ -46,7 +45,7 @@ impl LogWriter {
     /// # Errors
     /// Another process writes to it, its id is missing, or a segment is damaged before its end.
     pub fn open(dir: &Path, limits: LogLimits, clock_ms: Clock) -> Result<LogWriter, StreamError> {
-        std::fs::create_dir_all(dir).map_err(StreamError::io(dir))?;
+        create_dir_all_synced(dir)?;
         let lock_path = dir.join("lock");
         let options = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
         let lock = options.map_err(StreamError::io(&lock_path))?;
@@ -72,22 +71,11 @@ impl LogWriter {
             next: first,
             broken: false,
             roll_first: false,
-            dropped: None,
             _lock: lock,
         };
         writer.recover()?;
-        sync_dir(dir)?;
+        sync_path(dir)?;
         Ok(writer)
-    }
-
-    /// Offset that the next message will get.
-    pub fn next_offset(&self) -> u64 {
-        self.next
-    }
-
-    /// One sentence about a write cut short that was dropped when the log was opened.
-    pub fn dropped(&self) -> Option<&str> {
-        self.dropped.as_deref()
     }
 
     /// Finds the end of the last segment and drops a write that a crash cut short.
@@ -112,7 +100,6 @@ impl LogWriter {
             self.file.sync_all().map_err(StreamError::io(&self.path))?;
             let lost = bytes.len() - at;
             tracing::warn!(log = %self.path.display(), bytes = lost, "dropped the end of a write that was cut short");
-            self.dropped = Some(format!("{}: dropped {lost} bytes of a write that was cut short", self.path.display()));
         }
         self.bytes = at as u64;
         self.file.seek(SeekFrom::End(0)).map_err(StreamError::io(&self.path))?;
@@ -150,7 +137,7 @@ impl LogWriter {
         for (_, path) in all {
             std::fs::remove_file(&path).map_err(StreamError::io(&path))?;
         }
-        sync_dir(&self.dir)?;
+        sync_path(&self.dir)?;
         self.roll_first = false;
         Ok(())
     }
@@ -236,8 +223,4 @@ fn begin(dir: &Path) -> Result<String, StreamError> {
     let id = format!("{:016x}{:016x}", random(), random());
     write_whole(&dir.join("id"), id.as_bytes())?;
     Ok(id)
-}
-
-fn sync_dir(dir: &Path) -> Result<(), StreamError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(StreamError::io(dir))
 }

@@ -4,9 +4,9 @@ use super::world::{
     Histories, NOW_MS, clock, consume, consume_while, events, expected, fault_row, histories, interaction, log_config,
     messages, open, poison,
 };
-use feature_store::{StreamEvent, UserStateStore};
+use feature_store::{StoreError, StreamEvent, UserStateStore};
 use pipeline::stream::{
-    Consumer, LogWriter, Outgoing, Start, StreamConfig, StreamError, StreamMetrics, dead_letter_sink,
+    Consumer, LogConfig, LogWriter, Outgoing, Start, StreamConfig, StreamError, StreamMetrics, dead_letter_sink,
     dead_letter_source, decoder, event_sink, open_source, redrive, validate,
 };
 use std::cell::Cell;
@@ -49,7 +49,7 @@ fn a_batch_that_fails_is_applied_after_the_next_start() {
     std::fs::write(&dlq, "in the way").unwrap();
     let store = open(&config);
     let error = consume(&config, &store).unwrap_err();
-    assert!(matches!(error, StreamError::Io { .. } | StreamError::Log { .. }), "{error}");
+    assert!(matches!(error, StreamError::Store(StoreError::Io { .. })), "{error}");
     assert!(histories(&store).len() <= 20);
     std::fs::remove_file(&dlq).unwrap();
     let stats = consume(&config, &store).unwrap();
@@ -209,16 +209,36 @@ fn a_config_that_breaks_a_rule_is_refused_by_field() {
     check(&|config| config.log.as_mut().unwrap().segment_bytes = 0, "log.segment_bytes");
     check(&|config| config.log.as_mut().unwrap().segment_bytes = (1 << 30) + 1, "log.segment_bytes");
     check(&|config| config.log.as_mut().unwrap().max_segments = 1, "log.max_segments: 1 is not in 2..");
+    for dir in ["..", "/", "events/..", "."] {
+        check(&|config| config.log.as_mut().unwrap().dir = dir.into(), &format!("log.dir: {dir:?} ends in no name"));
+    }
     for file in ["stream-log.toml", "stream-kafka.toml"] {
         let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").join(file)).unwrap();
         let config: StreamConfig = toml::from_str(&text).unwrap();
         config.validate().unwrap();
         if let Some(kafka) = &config.kafka {
+            for own in ["enable.auto.commit", "message.timeout.ms", "request.required.acks", "metadata.broker.list"] {
+                let mut kafka = kafka.clone();
+                kafka.properties.insert(own.into(), "1".into());
+                check(&|config| (config.kafka, config.log) = (Some(kafka.clone()), None), own);
+            }
             let mut kafka = kafka.clone();
-            kafka.properties.insert("enable.auto.commit".into(), "true".into());
-            check(&|config| (config.kafka, config.log) = (Some(kafka.clone()), None), "enable.auto.commit");
+            kafka.properties.extend(["linger.ms", "message.max.bytes"].map(|name| (name.into(), "5".into())));
+            StreamConfig { kafka: Some(kafka), log: None, ..good.clone() }.validate().unwrap();
         }
     }
+}
+
+#[test]
+fn dead_letters_lie_beside_the_log_however_its_folder_is_written() {
+    let check = |dir: &str, expect: &str| {
+        let log = LogConfig { dir: dir.into(), segment_bytes: 1, max_segments: 2 };
+        assert_eq!(log.dlq(), Path::new(expect), "{dir}");
+    };
+    check("events", "events.dlq");
+    check("runs/events/", "runs/events.dlq");
+    check("runs/events/.", "runs/events.dlq");
+    check("../a.b", "../a.b.dlq");
 }
 
 /// Producers' clocks: an event from the far future is put aside, by when it was taken and by no clock of

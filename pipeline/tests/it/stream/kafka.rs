@@ -5,11 +5,14 @@ use super::world::{
     Histories, clock, consume, consume_while, events, expected, fault_row, histories, interaction, messages, open,
     poison,
 };
-use feature_store::{StateLocation, StreamEvent, UserStateStore};
+use feature_store::{SourceRecord, StateLocation, StreamEvent, UserStateStore};
 use pipeline::stream::{
     Outgoing, Start, StreamConfig, dead_letter_sink, dead_letter_source, decoder, event_sink, has_dead_letters,
     open_source, redrive, validate,
 };
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -222,9 +225,9 @@ fn a_consumer_that_was_taken_for_dead_writes_nothing_that_is_there() {
     let state = histories(&store);
     assert_eq!(state, expected(&events, 50));
     let decoder = decoder(config.format);
-    let late: Vec<feature_store::SourceRecord> = in_hand
+    let late: Vec<SourceRecord> = in_hand
         .iter()
-        .map(|message| feature_store::SourceRecord {
+        .map(|message| SourceRecord {
             partition: message.partition,
             offset: message.offset,
             events: decoder.decode(&message.payload).unwrap(),
@@ -243,12 +246,8 @@ fn a_topic_that_was_made_anew_is_refused() {
     produce(&config, &messages(&[interaction("u", "a", 1)]));
     let store = open(&config);
     let source = &config.kafka.as_ref().unwrap().source;
-    let ahead: Vec<feature_store::SourceRecord> = (0..3)
-        .map(|partition| feature_store::SourceRecord {
-            partition,
-            offset: 1_000_000,
-            events: Vec::<StreamEvent>::new(),
-        })
+    let ahead: Vec<SourceRecord> = (0..3)
+        .map(|partition| SourceRecord { partition, offset: 1_000_000, events: Vec::<StreamEvent>::new() })
         .collect();
     store.apply(source, &ahead).unwrap();
     let message = consume(&config, &store).unwrap_err().to_string();
@@ -305,4 +304,58 @@ fn the_lag_of_each_partition_is_what_is_left_to_read() {
         source.poll(&mut read, 1, Duration::from_millis(500)).unwrap();
     }
     assert!(source.connected() && read.len() == 650, "{} read, connected: {}", read.len(), source.connected());
+}
+
+/// Removes all messages of a partition before an offset, as retention does.
+fn remove_before(config: &StreamConfig, partition: u32, offset: u64) {
+    let kafka = config.kafka.as_ref().unwrap();
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &kafka.brokers).create().unwrap();
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(&kafka.topic, partition as i32, Offset::Offset(offset as i64)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let done = runtime.block_on(admin.delete_records(&before, &AdminOptions::new())).unwrap();
+    done.elements().iter().for_each(|element| element.error().unwrap());
+}
+
+/// A consumer that is behind, and whose next messages are removed while it runs: it goes on with the oldest there is,
+/// and counts what it never saw.
+#[test]
+fn a_running_consumer_that_retention_overtakes_goes_on_and_counts_the_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut config) = topic_config(dir.path()) else { return };
+    let kafka = config.kafka.as_mut().unwrap();
+    // Little is fetched ahead, so that there is something to overtake.
+    kafka.queue_kib = 1;
+    kafka.properties.insert("fetch.message.max.bytes".to_owned(), "1024".to_owned());
+    let mut sink = event_sink(&config, &clock()).unwrap();
+    let mut places = Vec::new();
+    for n in 0..100 {
+        // One key, so one partition; each message is a write of its own.
+        let event = interaction("u", &format!("{n}-{}", "x".repeat(200)), n);
+        places.extend(sink.put(&messages(&[event])).unwrap());
+    }
+    let (partition, last) = (places[0].partition, places[99].offset.unwrap());
+    let store = open(&config);
+    let mut source = open_source(&config, &store, &clock()).unwrap();
+    let (mut read, started) = (Vec::new(), Instant::now());
+    while read.is_empty() && started.elapsed() < LIMIT {
+        source.poll(&mut read, 1, Duration::from_millis(200)).unwrap();
+    }
+    let first = read[0].offset;
+    let applied = SourceRecord { partition, offset: first, events: Vec::new() };
+    store.apply(source.name(), &[applied]).unwrap();
+    remove_before(&config, partition, last - 4);
+    let (mut reached, mut batch) = (first, Vec::new());
+    while reached < last && started.elapsed() < LIMIT {
+        source.poll(&mut batch, 1, Duration::from_millis(200)).unwrap();
+        if let Some(message) = batch.pop() {
+            assert!(message.offset > reached, "{} after {reached}", message.offset);
+            reached = message.offset;
+        }
+        batch.clear();
+    }
+    assert_eq!(reached, last);
+    // Counted from what is applied: what was in hand then was not.
+    assert_eq!(source.lost(), last - 4 - (first + 1));
 }

@@ -1,7 +1,7 @@
 //! Snapshots and Bundles: the same input gives the same bytes, and an altered file is named.
 
 use crate::data::Data;
-use crate::program::{refuse, succeed, text};
+use crate::program::{refuse, run, succeed, text};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -99,4 +99,41 @@ fn another_version_is_refused() {
         refuse(evaluate, &[manifest.file_name().unwrap().to_str().unwrap(), "999"]);
         fs::write(&manifest, good).unwrap();
     }
+}
+
+#[test]
+fn a_report_of_somebody_elses_is_not_replaced() {
+    let data = Data::new();
+    let snapshot = data.built("snapshot");
+    let bundle = data.trained(&snapshot, "bundle");
+    let out = data.path("report");
+    let evaluate = ["evaluate", "--bundle", text(&bundle), "--snapshot", text(&snapshot), "--output", text(&out)];
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("report.json"), "{\"my\": \"thesis\"}").unwrap();
+    refuse(evaluate, &["report.json that no evaluation wrote", "name another folder"]);
+    assert_eq!(fs::read_to_string(out.join("report.json")).unwrap(), "{\"my\": \"thesis\"}");
+    fs::remove_file(out.join("report.json")).unwrap();
+    succeed(evaluate);
+    succeed(evaluate);
+}
+
+#[test]
+fn settings_that_are_hardly_meant_are_spoken_of() {
+    let data = Data::new();
+    let snapshot = data.built("snapshot");
+    let check = |replace: &[(&str, &str)], expect: &[&str]| {
+        let long = [("epochs = 1\n", "epochs = 40\n"), ("patience = 1", "patience = 40"), ("= 0.001", "= 0.01")];
+        let config = data.train_config_with("odd.toml", &[&long[..], replace].concat(), "");
+        let bundle = data.path("odd");
+        let done = run(["train", "--config", text(&config), "--snapshot", text(&snapshot), "--output", text(&bundle)]);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        assert_eq!(done.stderr.matches("caution: ").count(), expect.len(), "{}", done.stderr);
+        expect.iter().for_each(|part| assert!(done.stderr.contains(part), "{} lacks {part}", done.stderr));
+    };
+    check(&[], &[]);
+    check(
+        &[("warmup_steps = 2", "warmup_steps = 1000")],
+        &["optimizer.warmup_steps = 1000 of about", "at no dim is ndcg@10 above"],
+    );
+    check(&[("learning_rate = 0.01", "learning_rate = 1e-30")], &["at no dim is ndcg@10 above"]);
 }

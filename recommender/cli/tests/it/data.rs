@@ -108,7 +108,7 @@ fn ratings() -> String {
     for user in 0..USERS {
         for step in 0..10 {
             let item = (user * 7 + step * (1 + user % 3)) % ITEMS + 1;
-            writeln!(csv, "u{user},i{item},{},{}", 1 + step % 5, 1_000_000 + user * 100 + step).expect("memory");
+            writeln!(csv, "u{user},i{item},{},{}", 1 + step % 5, 1_600_000_000 + user * 100 + step).expect("memory");
         }
     }
     csv

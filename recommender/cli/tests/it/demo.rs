@@ -97,6 +97,29 @@ fn the_printed_requests_work_and_a_second_demo_starts_afresh() {
 }
 
 #[test]
+fn an_interrupted_demo_goes_on_where_it_stopped() {
+    const EPOCHS: usize = 60;
+    let data = Data::new();
+    let (config, out) = (data.train_config_with_epochs(EPOCHS), data.path("demo"));
+    let args = ["--sample", text(data.root()), "--config", text(&config), "--output", text(&out)];
+    let running = Running::start(command().arg("demo").args(args).args(["--port", "0"]));
+    let end = std::time::Instant::now() + LIMIT;
+    while !out.join("bundle.checkpoint.safetensors").exists() {
+        assert!(std::time::Instant::now() < end, "no checkpoint after {LIMIT:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.signal("INT");
+    let first = running.wait(LIMIT);
+    assert_eq!(first.code, Some(130), "{}", first.stderr);
+    assert!(first.stderr.contains("run demo again to go on"), "{}", first.stderr);
+    let (running, _) = start(&args);
+    let second = stop(running);
+    let epochs = |done: &Finished| done.stderr.lines().filter(|line| line.starts_with("epoch ")).count();
+    assert!(epochs(&second) > 0, "{}", second.stderr);
+    assert_eq!(epochs(&first) + epochs(&second), EPOCHS, "an epoch was trained twice");
+}
+
+#[test]
 fn a_folder_that_no_demo_made_is_refused_and_stays() {
     let data = Data::new();
     let (config, shop) = (data.train_config(), data.path("shop"));

@@ -172,7 +172,7 @@ fn the_redis_overlay_agrees_with_the_flags_and_its_server_is_safe() {
     assert!(help.contains("[env: RECOMMENDER_STATE]") && help.contains("[env: RECOMMENDER_TIERS_FILE"), "{help}");
     assert!(overlay.contains("RECOMMENDER_TIERS_FILE: /data/tiers-2.json"), "two services, one volume");
     let settings: Vec<&str> = redis.iter().skip(1).map(String::as_str).collect();
-    let Some(server) = crate::redis_server::RedisServer::start(&settings) else { return };
+    let Some(server) = crate::redis_server::RedisServer::start_bare(&settings) else { return };
     let store = feature_store::UserStateStore::open_at(&server.url("x").parse().unwrap(), 10).unwrap();
     assert_eq!(store.caution(), None);
 }
@@ -223,6 +223,18 @@ fn alerts_and_dashboard_name_real_metrics() {
         assert!(found > 3, "{file} names {found} metrics");
     }
     serde_json::from_str::<serde_json::Value>(&read("deploy/dashboard.json")).unwrap();
+}
+
+#[test]
+fn alerts_name_real_routes() {
+    let document: serde_json::Value = serde_json::from_str(&service::openapi_json().unwrap()).unwrap();
+    let alerts = read("deploy/alerts.yaml");
+    let named = alerts.split("route=").skip(1).filter_map(|rest| rest.trim_start_matches('~').split('"').nth(1));
+    let routes: Vec<&str> = named.flat_map(|routes| routes.split('|')).collect();
+    assert!(routes.contains(&"/v1/recommend") && routes.contains(&"/v1/events"), "{routes:?}");
+    for route in routes {
+        assert!(document["paths"][route].is_object(), "deploy/alerts.yaml: the service has no route {route}");
+    }
 }
 
 #[test]

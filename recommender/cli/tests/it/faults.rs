@@ -183,6 +183,8 @@ fn a_full_disk_under_the_state_of_a_service_refuses_events_and_is_said() {
     assert_eq!(ready(), (200, "degraded".into()));
     let many = serde_json::json!({"events": [event(40_001), event(40_002)]});
     assert_eq!(post("/v1/events/batch", &many).status().as_u16(), 503);
+    let metrics = agent.get(format!("{base}/metrics")).call().unwrap().into_body().read_to_string().unwrap();
+    assert!(metrics.contains("recommender_events_total{outcome=\"unwritten\"} 3\n"), "{metrics}");
     assert_eq!(post("/v1/recommend", &serde_json::json!({"history": ["i1"], "k": 3})).status().as_u16(), 200);
     service.signal("KILL");
 }

@@ -109,10 +109,10 @@ fn a_bad_line_is_named_and_nothing_is_applied() {
         &format!(r#"{{"user_id":"{}","item_id":"a","timestamp_ms":1}}"#, "u".repeat(300)),
         &["line 6", "user_id", "300"],
     );
-    check(&"x".repeat(200_000), &["line 6", "longer than"]);
+    check(&"x".repeat(1_200_000), &["line 6", "longer than"]);
     check("not json", &["line 6", "column"]);
     // The first five are shown, whatever is wrong with each; all are counted, up to one too long to read past.
-    let long = "x".repeat(200_000);
+    let long = "x".repeat(1_200_000);
     check(
         &format!("not json\n{}{long}\n{{}}", "{}\n".repeat(5)),
         &["events.jsonl line 6: ", "; line 7: ", "; line 10: ", "; 7 of 11 lines are bad; nothing was applied"],
@@ -135,6 +135,20 @@ fn files_that_hold_no_events_are_refused() {
     fs::write(&store, "this is no database").unwrap();
     refuse(args, &["state"]);
     refuse(["ingest", "--events", text(dir.path()), "--store", text(&store)], &[text(dir.path())]);
+}
+
+/// A line holds as much as a message of a stream.
+#[test]
+fn a_line_may_be_as_long_as_a_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let (events, store) = (dir.path().join("events.jsonl"), dir.path().join("state"));
+    let line = r#"{"user_id":"u1","item_id":"a","timestamp_ms":1}"#;
+    let padded = format!("{}{line}", " ".repeat(pipeline::stream::MAX_PAYLOAD_BYTES - line.len()));
+    fs::write(&events, format!("{padded}\n{line}\n")).unwrap();
+    succeed(["ingest", "--events", text(&events), "--store", text(&store)]);
+    assert_eq!(history(&store, "u1"), ["a", "a"]);
+    fs::write(&events, format!(" {padded}\n{line}\n")).unwrap();
+    refuse(["ingest", "--events", text(&events), "--store", text(&store)], &["line 1", "longer than 1048576 bytes"]);
 }
 
 #[test]

@@ -41,6 +41,11 @@ fn a_config_that_is_wrong_is_named_with_its_line() {
     check("speed = 9\n", &["line 1", "unknown field `speed`"]);
     check("a = \"\n", &["line 1"]);
     check(&"#".repeat(2 << 20), &["2097152", "bytes"]);
+    // A byte order mark is no part of the text.
+    check("\u{feff}speed = 9\n", &["line 1", "unknown field `speed`"]);
+    fs::write(&config, b"\xff\xfes\0p\0").unwrap();
+    refuse(["serve", "--config", text(&config)], &["wrong.toml", "no UTF-8 text", "save it as UTF-8"]);
+    refuse(["serve", "--config", "/dev/zero"], &["/dev/zero", "no regular file"]);
 }
 
 #[test]
@@ -173,6 +178,20 @@ fn an_output_inside_an_input_is_refused_before_the_work_begins() {
     refuse(build.into_iter().chain(["--output", text(&beside)]), &["holds no encoder"]);
     cached("out/cache");
     check(&build, &data.path("out"), &["holds", "out/cache", "cache_dir"]);
+    cached("snapshot/cache");
+    refuse(build.into_iter().chain(["--output", text(&beside)]), &["config cache_dir", "lies in the Snapshot"]);
+    // Folders that other verbs make.
+    let (events, within) = (data.path("events.jsonl"), snapshot.join("state"));
+    fs::write(&events, "{\"user_id\":\"u\",\"item_id\":\"i\",\"timestamp_ms\":1}\n").unwrap();
+    let ingest = ["ingest", "--events", text(&events), "--store", text(&within)];
+    refuse(ingest, &["user state", "state: lies in the Snapshot", "outside of it"]);
+    let stream = |log: &str| {
+        let source = crate::stream::LOG.replace("\"events\"", &format!("\"{log}\""));
+        crate::stream::config(data.root(), &source)
+    };
+    for log in ["bundle/events", "bundle"] {
+        refuse(["ingest", "--config", text(&stream(log))], &["config log.dir", "lies in the Bundle", "outside of it"]);
+    }
     // What is spoilt by nothing is replaced as before.
     data.build_into(&snapshot);
     data.trained(&snapshot, "bundle");
@@ -195,4 +214,19 @@ fn data_that_is_wrong_is_named() {
     check("userId,movieId,rating,timestamp\n", &[]);
     check("userId,movieId,rating,timestamp\nu1,i1,5,yesterday\n", &["timestamp"]);
     check("userId,movieId,rating,timestamp\nu1,i1,5,\"1\nu2,i1,5,2\n", &["line 2 opens a quote", "never closed"]);
+}
+
+/// A Bundle with a file that its manifest does not list is never replaced again.
+#[test]
+fn a_service_keeps_nothing_of_its_own_in_a_bundle() {
+    let data = Data::new();
+    let bundle = data.trained(&data.built("snapshot"), "bundle");
+    let config = data.serve_config();
+    let check = |flag: &str, place: &Path, field: &str| {
+        let args = ["serve", "--config", text(&config), "--bind", "127.0.0.1:0", flag, text(place)];
+        refuse(args, &[field, "lies in the Bundle", "name a place outside of it"]);
+        assert!(!place.exists());
+    };
+    check("--tiers-file", &bundle.join("tiers.json"), "tiers_file");
+    check("--state", &bundle.join("state"), "user state");
 }

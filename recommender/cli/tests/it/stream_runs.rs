@@ -27,6 +27,26 @@ fn a_dry_run_names_what_is_wrong_and_writes_nothing() {
     assert!(said.contains("0 dead letters sent back, 1 refused again"), "{said}");
 }
 
+/// One variable says to services and consumers where the state is that they share.
+#[test]
+fn the_environment_says_where_user_state_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), LOG);
+    produce(&parsed(&path), &events(0, 10));
+    let elsewhere = dir.path().join("elsewhere");
+    let run = |state: &str| {
+        let args = ["ingest", "--config", text(&path), "--until-end"];
+        let done = command().args(args).env("RECOMMENDER_STATE", state).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let said = run(text(&elsewhere));
+    assert!(said.contains("10 events applied") && said.contains(text(&elsewhere)), "{said}");
+    assert!(elsewhere.is_dir() && !dir.path().join("state").exists());
+    run("");
+    assert!(dir.path().join("state").is_dir(), "an empty one says nothing");
+}
+
 /// There is nothing to do, which is no failure unless the log itself is not there: its name may be mistyped. Nothing is
 /// begun by it.
 #[test]

@@ -34,6 +34,17 @@ fn plans_are_written_into_the_bundle_and_a_tuned_tier_serves() {
 }
 
 #[test]
+fn while_another_program_writes_the_bundle_it_is_not_tuned() {
+    let data = Data::new();
+    let bundle = data.trained(&data.built("snapshot"), "bundle");
+    let lock = std::fs::File::create(data.path("bundle.lock")).unwrap();
+    lock.lock().unwrap();
+    refuse(["tune", "--bundle", text(&bundle), "--recall", "0.9"], &["another train or tune writes", "bundle.lock"]);
+    drop(lock);
+    succeed(["tune", "--bundle", text(&bundle), "--recall", "0.9"]);
+}
+
+#[test]
 fn what_cannot_be_tuned_is_one_sentence() {
     let data = Data::new();
     let bundle = data.trained(&data.built("snapshot"), "bundle");

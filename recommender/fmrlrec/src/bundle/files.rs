@@ -46,7 +46,7 @@ pub(super) fn read_config(path: &Path) -> Result<BundleConfig, BundleError> {
     }
     let config: BundleConfig = serde_json::from_value(value)
         .map_err(|e| BundleError::file(path, format!("is not what this program writes: {e}")))?;
-    config.train.model.validate().map_err(|error| BundleError::file(path, error))?;
+    config.train.validate().map_err(|error| BundleError::file(path, error))?;
     let widths: usize = config.feature_widths.iter().sum();
     if config.feature_dim > MAX_FEATURE_DIM || !config.feature_widths.is_empty() && widths != config.feature_dim {
         let found = (config.feature_dim, &config.feature_widths);

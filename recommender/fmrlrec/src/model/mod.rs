@@ -62,8 +62,9 @@ impl<B: Backend> Projector<B> {
     }
 }
 
-/// Scale of a fresh `user_norm`: scores of fresh vectors then have a standard deviation of `.1 sqrt(d)` (.8 at every dim
-/// with `objective.scaled_logits`), an almost flat softmax.
+/// Scale of a fresh `user_norm`: scores of two unlike vectors then have a standard deviation of `.1 sqrt(d)` (.8 at every
+/// dim with `objective.scaled_logits`), an almost flat softmax, but for a user's own last item: fresh blocks pass it on, so
+/// it scores `.1 d` (`.8 sqrt(d)`).
 const USER_SCALE: f64 = 0.1;
 
 /// The model.

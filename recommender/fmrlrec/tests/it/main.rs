@@ -1,6 +1,8 @@
 //! Behaviour of the model crate: exactness against fixtures, the three laws, training end to end.
 
+mod batches;
 mod compatibility;
+mod evaluation;
 mod exits;
 mod fixtures;
 mod gpu;
@@ -9,5 +11,7 @@ mod loss;
 mod metrics;
 mod new_items;
 mod refusals;
+mod stopping;
+mod threads;
 mod training;
 mod user_state;

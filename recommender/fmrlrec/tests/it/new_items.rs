@@ -1,6 +1,6 @@
 //! Items that came after training: their vectors are what training would have put into the table.
 
-use crate::training::{ITEMS, config, snapshot};
+use crate::training::{ITEMS, bytes, config, snapshot};
 use fmrlrec::{Bundle, Device, FeatureWidth, ModelConfig, ProjectorStart, TrainConfig, train};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -66,8 +66,48 @@ fn with_learned_embeddings_the_projection_lacks_that_part() {
     let bundle = Bundle::open(&dir.path().join("bundle")).unwrap();
     let message = bundle.item_vector(&features(3)).unwrap_err().to_string();
     assert!(message.contains("features are of no use"), "{message}");
-    let card = std::fs::read_to_string(dir.path().join("bundle/MODEL_CARD.md")).unwrap();
-    assert!(card.contains("on item ids alone") && card.contains("known by a vector learned for each"), "{card}");
+}
+
+/// The card says what items are known by, and with it what those lack that came later.
+#[test]
+fn the_model_card_says_what_an_items_vector_comes_from() {
+    let check = |features: &[&str], item_embedding: bool, expect: [&str; 3]| {
+        let dir = tempfile::tempdir().unwrap();
+        let model = ModelConfig { item_embedding, ..config().model };
+        let features = features.iter().map(|name| (*name).to_owned()).collect();
+        bundle(dir.path(), &TrainConfig { features, model, epochs: 1, ..config() });
+        let card = String::from_utf8(bytes(&dir.path().join("bundle"), "MODEL_CARD.md")).unwrap();
+        for part in expect {
+            assert!(card.contains(part), "{part:?} is not in {card}");
+        }
+    };
+    check(
+        &["text", "image"],
+        false,
+        [
+            "on the features text + image",
+            "known by their features and the vocabulary",
+            "by its features like all others",
+        ],
+    );
+    check(
+        &["text"],
+        true,
+        [
+            "on the features text",
+            "known by their features, a vector learned for each of them and the vocabulary",
+            "it lacks the learned vector",
+        ],
+    );
+    check(
+        &[],
+        true,
+        [
+            "on item ids alone",
+            "known by a vector learned for each of them and the vocabulary",
+            "added by training again",
+        ],
+    );
 }
 
 #[test]

@@ -100,6 +100,8 @@ fn a_damaged_bundle_is_refused_by_name() {
     };
     resealed("/train/model/nesting_dims", serde_json::json!([16, 8]), "model.nesting_dims = [16, 8]");
     resealed("/train/model/blocks", serde_json::json!(1_000_000), "model.blocks");
+    resealed("/train/objective/dim_weights", serde_json::json!([]), "objective.dim_weights = []");
+    resealed("/train/max_len", serde_json::json!(0), "max_len = 0");
     resealed("/feature_dim", serde_json::json!(u32::MAX), "feature_dim");
     resealed("/feature_widths", serde_json::json!([1, 2]), "feature_widths");
     std::fs::remove_file(output.join("items.parquet")).unwrap();
@@ -122,6 +124,11 @@ fn bad_configurations_and_data_are_named_before_training() {
     check(
         &|c| c.model.nesting_dims = vec![4, 8, 49],
         "the largest dim 49 is above the 48 feature columns; lower it or set model.item_embedding = true",
+    );
+    check(&|c| c.features.push(c.features[0].clone()), "is named twice");
+    check(
+        &|c| (c.model.vector_norm, c.model.nesting_dims) = (true, vec![4, 7, 16]),
+        "nesting_dims = [4, 7, 16]: each must add 4 columns",
     );
     check(&|c| c.model.r_max = 1.0, "r_max");
     check(&|c| c.dropout = DropoutConfig::Everywhere(1.0), "dropout = 1.0");

@@ -175,7 +175,8 @@ fn the_projector_starts_where_the_configuration_says() {
     check(ProjectorStart::Whitened, false);
 }
 
-struct StopAt(usize, std::cell::Cell<usize>);
+/// Stops before the step after this many.
+pub(crate) struct StopAt(pub(crate) usize, pub(crate) std::cell::Cell<usize>);
 
 impl TrainObserver for StopAt {
     fn epoch(&mut self, _: &EpochLine) {}
@@ -274,32 +275,6 @@ fn same_seed_same_bytes_and_resuming_gives_them_too() {
     for file in ["bundle.json", "weights.safetensors", "report.json", "curves.csv"] {
         assert!(bytes(&first, file) == bytes(&second, file), "{file} differs");
     }
-}
-
-/// Wide slices without table columns and with them, an exit, learned vectors: what is added up in parallel.
-#[test]
-fn the_number_of_threads_changes_no_byte() {
-    let dir = tempfile::tempdir().unwrap();
-    let snapshot = snapshot(&dir.path().join("snapshot"), |_| ());
-    let check = |name: &str, change: &dyn Fn(&mut TrainConfig)| {
-        let mut config = config();
-        config.epochs = 1;
-        config.model.blocks = 2;
-        config.objective.exits = vec![ExitConfig { depth: 1, dim: 8, weight: 0.5 }];
-        change(&mut config);
-        let trained = |threads: usize| {
-            let output = dir.path().join(format!("{name}-{threads}"));
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| train(&snapshot, &config, &output, false, Device::Cpu, &mut ())).unwrap();
-            bytes(&output, "weights.safetensors")
-        };
-        assert!(trained(1) == trained(3), "{name}");
-    };
-    check("factored", &|config| {
-        config.model.nesting_dims = vec![4, 8, 48];
-        config.batch_positions = 8;
-    });
-    check("columns", &|config| config.model.item_embedding = true);
 }
 
 /// Features whose products overflow: the loss of the first step is no finite number.

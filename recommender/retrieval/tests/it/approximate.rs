@@ -213,6 +213,33 @@ fn tuning_reaches_the_recall_on_queries_it_did_not_see() {
     assert_eq!(tuned, serde_json::from_str(&text).unwrap());
 }
 
+/// Sixteen heaps of items, one at each end of each axis; who looks at an end wants its heap and nothing else. A table of
+/// one dim allows no funnel.
+#[test]
+fn tuning_chooses_cells_where_items_lie_in_heaps() {
+    let random = &mut ChaCha8Rng::seed_from_u64(9);
+    let mut heaped = |count: usize| {
+        let mut rows: Vec<f32> = (0..count * 8).map(|_| random.random_range(-0.5..0.5)).collect();
+        for (at, row) in rows.chunks_exact_mut(8).enumerate() {
+            row[at % 8] += if at % 16 < 8 { 10.0 } else { -10.0 };
+        }
+        rows
+    };
+    // Row 0 is PAD.
+    let rows = [vec![0.0; 8], heaped(EXACT_ITEMS)].concat();
+    let (table, queries) = (Arc::new(NestedTable::new(&rows, &[8]).unwrap()), heaped(64));
+    let ivf = Some(IvfConfig { cell_dim: 8, scan_dim: 8, cells: 64, iterations: 3, seed: 1 });
+    let tuned = tune(&table, &queries, 8, &TuneConfig { k: 10, recall: 0.9, ivf, threads: 1 }).unwrap();
+    let Plan::Ivf { index, probe } = tuned.plan else { panic!("{tuned:?}") };
+    assert!(tuned.cost_bytes < tuned.exact_bytes / 2 && tuned.held_out_recall > 0.85, "{tuned:?}");
+    // The plan is the search that was measured, on every query.
+    let cells = Ivf::new(Arc::clone(&table), index, 1).unwrap();
+    let found = |query| cells.search(query, 10, probe, &Filter::all()).unwrap();
+    let exact = |query| table.search(query, 10, &Filter::all(), 1).unwrap();
+    let hits = |query| found(query).iter().filter(|scored| exact(query).contains(scored)).count();
+    assert!(queries.chunks_exact(8).map(hits).sum::<usize>() > 64 * 8);
+}
+
 #[test]
 fn tuning_for_a_large_k_tries_no_shortlist_that_is_refused() {
     let random = &mut ChaCha8Rng::seed_from_u64(8);

@@ -70,10 +70,13 @@ fn sets_are_kept_up_to_a_limit_and_no_longer_than_their_columns() {
 }
 
 #[test]
-fn read_as_json() {
-    let text =
-        r#"{"all": [{"equals": {"column": "genre", "value": "War"}}, {"range": {"column": "year", "to": 2000}}]}"#;
-    let predicate: Predicate = serde_json::from_str(text).unwrap();
-    assert_eq!(predicate, Predicate::All(vec![equals("War"), years(None, Some(2000.0))]));
-    assert!(serde_json::from_str::<Predicate>(r#"{"equals": {"colum": "genre", "value": "War"}}"#).is_err());
+fn a_kept_set_costs_as_much_however_long_its_predicate() {
+    let films = films();
+    let long = "x".repeat(1_000_000);
+    let set = films.items_where(&equals(&long)).unwrap();
+    assert!(Arc::ptr_eq(&set, &films.items_where(&equals(&long)).unwrap()), "it is kept");
+    assert!(format!("{films:?}").len() < 10_000, "with its text");
+    // Near ones are told apart.
+    let other = films.items_where(&equals(&format!("{long}x"))).unwrap();
+    assert!(!Arc::ptr_eq(&set, &other));
 }

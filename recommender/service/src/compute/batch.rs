@@ -51,7 +51,7 @@ pub(crate) fn run(jobs: &mut Vec<Job>, users: &UserStates, metrics: &Metrics, no
         let key = first.group();
         let (group, rest) = ready.into_iter().partition(|at| at.group() == key);
         ready = rest;
-        answer(group, now_ms, begun, prepare_us);
+        answer(group, now_ms, (begun, prepare_us), metrics);
     }
 }
 
@@ -95,7 +95,7 @@ fn user_of(
 }
 
 /// Searches for a group of one Bundle and one dim, and sends each its answer.
-fn answer(group: Vec<Ready>, now_ms: i64, taken: Instant, prepare_us: f32) {
+fn answer(group: Vec<Ready>, now_ms: i64, (taken, prepare_us): (Instant, f32), metrics: &Metrics) {
     let Some(first) = group.first() else { return };
     let (view, dim) = (first.job.view.clone(), first.dim);
     let ready_at = Instant::now();
@@ -105,7 +105,7 @@ fn answer(group: Vec<Ready>, now_ms: i64, taken: Instant, prepare_us: f32) {
     // What takes longer goes last, so that the others do not wait for it.
     found.sort_by_key(|(ready, _)| (ready.job.ask.explain, ready.job.ask.diversity > 0.0));
     for (ready, items) in found {
-        let ranked = items.and_then(|items| finish(&ready, items, (taken, ready_at)));
+        let ranked = items.and_then(|items| finish(&ready, items, (taken, ready_at), metrics));
         if !ready.job.shadow {
             ready.job.tier.count(ready.job.begun.elapsed());
         }
@@ -136,7 +136,12 @@ fn find(group: &[Ready], view: &View, hidden: &[u32]) -> Vec<Result<Vec<Scored>,
 }
 
 /// What a search found becomes what was asked for.
-fn finish(ready: &Ready, mut items: Vec<Scored>, (taken, ready_at): (Instant, Instant)) -> Result<Ranked, Problem> {
+fn finish(
+    ready: &Ready,
+    mut items: Vec<Scored>,
+    (taken, ready_at): (Instant, Instant),
+    metrics: &Metrics,
+) -> Result<Ranked, Problem> {
     let Ready { job, dim, user } = ready;
     let (ask, view) = (&job.ask, &job.view);
     let approximate =
@@ -146,12 +151,12 @@ fn finish(ready: &Ready, mut items: Vec<Scored>, (taken, ready_at): (Instant, In
         items = diversify(&view.table()?, *dim, items, ask.k, ask.diversity)?;
     }
     let because = match ask.explain {
-        true => explain(
-            view,
-            &user.as_ref().map_or_else(Vec::new, |user| user.read_ids()),
-            (*dim, &job.tier.cut_in(view, *dim)),
-            &items,
-        )?,
+        true => {
+            let read = user.as_ref().map_or_else(Vec::new, |user| user.read_ids());
+            let (because, model_items) = explain(view, &read, (*dim, &job.tier.cut_in(view, *dim)), &items)?;
+            metrics.model_items.inc_by(model_items as u64);
+            because
+        }
         false => Vec::new(),
     };
     let unknown = user.as_ref().map_or_else(Vec::new, |user| user.unknown());

@@ -149,7 +149,7 @@ impl Pool {
         self.shared.lock().queue.depth(tier.id)
     }
 
-    /// Time until a lane of this depth is served, at the cost of its smallest dim.
+    /// Time until a lane of this depth is served, at the cost of the dim that its tier is at now.
     fn drain_time(&self, state: &State, job: &Job, depth: usize) -> Duration {
         let dim = job.tier.dim_now(job.view.dims(), job.ask.dim);
         let cost_us = job.view.cost_us(dim).unwrap_or(0.0);

@@ -103,16 +103,22 @@ pub(crate) fn top_k_batch(view: &View, mode: SearchMode, searches: &[Search<'_>]
             Query::Item { .. } => None,
         })
         .collect();
-    let mut by_vector = match batch(view, mode, &vectors) {
-        Ok(found) => found.into_iter(),
-        // What is wrong with a batch (a value that is not finite) is found again one by one, and named.
-        Err(_) => return searches.iter().map(|search| one(view, search)).collect(),
-    };
+    let mut by_vector = together_or_alone(&vectors, |some| batch(view, mode, some)).into_iter();
     let answer = |search: &Search<'_>| match search.query {
-        Query::Vector(_) => by_vector.next().ok_or_else(|| Problem::internal("a batch gave too few results")),
+        Query::Vector(_) => by_vector.next().unwrap_or_else(|| Err(Problem::internal("a batch gave too few results"))),
         Query::Item { .. } => one(view, search),
     };
     searches.iter().map(answer).collect()
+}
+
+/// All at once; if one of them fails (a value that is not finite), each alone, so that the others are answered as they
+/// would have been without it.
+fn together_or_alone<T, R>(all: &[T], find: impl Fn(&[T]) -> Result<Vec<R>, Problem>) -> Vec<Result<R, Problem>> {
+    if let Ok(found) = find(all) {
+        return found.into_iter().map(Ok).collect();
+    }
+    let lacking = || Problem::internal("a search gave no result");
+    all.iter().map(|one| find(std::slice::from_ref(one))?.pop().ok_or_else(lacking)).collect()
 }
 
 fn batch(view: &View, mode: SearchMode, searches: &[(&Search<'_>, &[f32])]) -> Result<Vec<Vec<Scored>>, Problem> {
@@ -174,4 +180,27 @@ fn one(view: &View, search: &Search<'_>) -> Result<Vec<Scored>, Problem> {
         Query::Item { id, dim } => table.most_similar(id, dim, search.k, &allowed),
     };
     found.map_err(Problem::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::together_or_alone;
+    use crate::problem::Problem;
+
+    #[test]
+    fn one_that_fails_fails_alone() {
+        let check = |all: &[i32], expect: &[Option<i32>], calls: usize| {
+            let called = std::cell::Cell::new(0);
+            let halves = |some: &[i32]| -> Result<Vec<i32>, Problem> {
+                called.set(called.get() + 1);
+                let half = |number: &i32| (number % 2 == 0).then_some(number / 2);
+                some.iter().map(|number| half(number).ok_or_else(|| Problem::bad_request("odd"))).collect()
+            };
+            let found: Vec<Option<i32>> = together_or_alone(all, halves).into_iter().map(Result::ok).collect();
+            assert_eq!((found.as_slice(), called.get()), (expect, calls), "{all:?}");
+        };
+        check(&[2, 4, 8], &[Some(1), Some(2), Some(4)], 1);
+        check(&[2, 3, 8], &[Some(1), None, Some(4)], 4);
+        check(&[], &[], 1);
+    }
 }

@@ -63,7 +63,7 @@ pub(crate) struct BundlesResponse {
 /// Show which Bundles are in memory.
 #[utoipa::path(
     get, path = "/admin/v1/bundle", tag = "admin",
-    params(("x-api-key" = Option<String>, Header, description = "A key with the scope admin")),
+    security(("api_key" = [])),
     responses(
         (status = 200, description = "The Bundles in memory", body = BundlesResponse),
         (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),
@@ -93,7 +93,7 @@ fn describe(serving: &Serving, id: RequestId) -> BundlesResponse {
 /// Load a Bundle, verify it, compare it on requests of late, and serve it.
 #[utoipa::path(
     post, path = "/admin/v1/bundle", tag = "admin", request_body = LoadRequest,
-    params(("x-api-key" = Option<String>, Header, description = "A key with the scope admin")),
+    security(("api_key" = [])),
     responses(
         (status = 200, description = "Loaded, and served unless it was a dry run", body = SwapReport),
         (status = 400, description = "A wrong field", body = ProblemDocument, content_type = "application/problem+json"),
@@ -119,10 +119,10 @@ pub(crate) async fn load(
     swap::load(serving, SwapWish { name, min_overlap, share_permille, shadow, dry_run }).await.map(web::Json)
 }
 
-/// End a trial; without one, serve the Bundle before this one again.
+/// End a trial; without one, serve the Bundle before this one again, once: a second call is refused.
 #[utoipa::path(
     post, path = "/admin/v1/bundle/rollback", tag = "admin",
-    params(("x-api-key" = Option<String>, Header, description = "A key with the scope admin")),
+    security(("api_key" = [])),
     responses(
         (status = 200, description = "Switched back", body = BundlesResponse),
         (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),

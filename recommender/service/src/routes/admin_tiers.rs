@@ -5,8 +5,9 @@ use crate::json_body::JsonBody;
 use crate::problem::{Problem, ProblemDocument};
 use crate::request_id::RequestId;
 use crate::serving::{Serving, blocking};
-use crate::tiers::{Change, TierConfig};
+use crate::tiers::{Change, TierConfig, validate_tiers};
 use actix_web::{HttpMessage, HttpRequest, web};
+use fmrlrec::Bundle;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -72,7 +73,7 @@ pub(crate) struct TiersChanged {
 /// Show the live tiers and their history.
 #[utoipa::path(
     get, path = "/admin/v1/tiers", tag = "admin",
-    params(("x-api-key" = Option<String>, Header, description = "A key with the scope admin")),
+    security(("api_key" = [])),
     responses(
         (status = 200, description = "The live tiers", body = TiersResponse),
         (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),
@@ -99,7 +100,7 @@ pub(crate) async fn show(serving: web::Data<Serving>, id: RequestId) -> web::Jso
 /// Change the tiers, at once and for every restart to come.
 #[utoipa::path(
     put, path = "/admin/v1/tiers", tag = "admin", request_body = TiersRequest,
-    params(("x-api-key" = Option<String>, Header, description = "A key with the scope admin")),
+    security(("api_key" = [])),
     responses(
         (status = 200, description = "Changed, or what would change", body = TiersChanged),
         (status = 400, description = "A broken rule; nothing changed", body = ProblemDocument, content_type = "application/problem+json"),
@@ -108,6 +109,7 @@ pub(crate) async fn show(serving: web::Data<Serving>, id: RequestId) -> web::Jso
         (status = 409, description = "Another change came first, or a Bundle is being loaded", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 415, description = "The content type is not JSON", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "Busy or late; try again", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn change(
@@ -132,7 +134,8 @@ pub(crate) async fn change(
     if let Some(trial) = serving.bundle.trial() {
         serving.tiers.plan(&tiers, &trial.served.bundle.shape())?;
     }
-    if dry_run {
+    let tiers = blocking(&serving, |serving| fit_after_restart(serving, tiers)).await?;
+    if dry_run || changes.is_empty() {
         return Ok(web::Json(TiersChanged { version, dry_run, changes, request_id: id.0 }));
     }
     let caller = http.extensions().get::<Caller>().copied().unwrap_or_default();
@@ -151,4 +154,25 @@ pub(crate) async fn change(
     });
     let version = version.await?;
     Ok(web::Json(TiersChanged { version, dry_run, changes, request_id: id.0 }))
+}
+
+/// Gives the tiers back if a restart could serve them: it opens the Bundle of the config, whatever was swapped in since.
+///
+/// # Errors
+/// 409 with the rule that they would break there.
+fn fit_after_restart(serving: &Serving, tiers: Vec<TierConfig>) -> Result<Vec<TierConfig>, Problem> {
+    let (configured, live) = (&serving.bundle_folder, serving.bundle.current());
+    if live.folder == *configured {
+        return Ok(tiers);
+    }
+    // One that cannot be opened keeps the service from starting, whatever the tiers are.
+    let Ok(bundle) = Bundle::open(configured) else { return Ok(tiers) };
+    validate_tiers(&tiers, &bundle.shape(), serving.limits.max_k).map_err(|error| {
+        let (configured, live) = (configured.display(), live.folder.display());
+        Problem::conflict(format!(
+            "a restart serves the Bundle of the config, {configured}, which these tiers do not fit: {error}; set \
+             bundle = {live} in the config and restart first"
+        ))
+    })?;
+    Ok(tiers)
 }

@@ -4,7 +4,7 @@
 //! durable transaction. A stream's broker may take some of a batch and then fail: with event ids the same batch
 //! may be sent again, and what was taken is dropped as a duplicate.
 
-use super::events::{EventRequest, checked, refused};
+use super::events::{EventRequest, append_to_state, checked, counted, refused};
 use crate::json_body::JsonBody;
 use crate::problem::{Problem, ProblemDocument};
 use crate::request_id::RequestId;
@@ -93,7 +93,7 @@ pub(crate) async fn append_batch(
 /// Blocking: one durable transaction.
 fn store(serving: &Serving, events: &[Event], id: RequestId) -> Result<EventBatchResponse, Problem> {
     let unknown_items = unknown(serving, events);
-    let done = serving.store.append(events).map_err(Problem::unwritten)?;
+    let done = append_to_state(serving, events)?;
     // The store says how many were duplicates and not which: unknown items count among the applied first.
     let of_unknown = unknown_items.min(done.applied);
     counted(serving, "applied", done.applied - of_unknown);
@@ -107,8 +107,4 @@ fn store(serving: &Serving, events: &[Event], id: RequestId) -> Result<EventBatc
 fn unknown(serving: &Serving, events: &[Event]) -> usize {
     let view = serving.bundle.view();
     events.iter().filter(|event| view.id(&event.item_id).is_none()).count()
-}
-
-fn counted(serving: &Serving, outcome: &str, events: usize) {
-    serving.metrics.events.with_label_values(&[outcome]).inc_by(events as u64);
 }

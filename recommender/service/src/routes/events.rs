@@ -12,7 +12,7 @@ use crate::serving::{Serving, blocking};
 use crate::stream::{EventPlace, EventStream, PutError};
 use actix_web::http::StatusCode;
 use actix_web::{CustomizeResponder, Responder as _, web};
-use feature_store::{Event, StreamEvent};
+use feature_store::{Applied, Event, StreamEvent};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -113,17 +113,17 @@ async fn streamed(
     id: RequestId,
 ) -> Result<EventResponse, Problem> {
     let known_item = serving.bundle.view().id(&event.item_id).is_some();
-    let counted = |outcome: &str| serving.metrics.events.with_label_values(&[outcome]).inc();
     let places = stream.put(vec![event]).await.map_err(|error| {
-        counted("refused_by_stream");
+        counted(serving, "refused_by_stream", 1);
         refused(error)
     })?;
     let applied = stream.applied(&places).await;
-    counted(match (applied, known_item) {
+    let outcome = match (applied, known_item) {
         (false, _) => "streamed",
         (true, true) => "applied",
         (true, false) => "applied_unknown_item",
-    });
+    };
+    counted(serving, outcome, 1);
     Ok(EventResponse { applied, duplicate: None, known_item, place: places.first().copied(), request_id: id.0 })
 }
 
@@ -141,13 +141,25 @@ pub(super) fn refused(error: PutError) -> Problem {
 /// Blocking: one durable transaction.
 fn store(serving: &Serving, event: Event, id: RequestId) -> Result<EventResponse, Problem> {
     let known_item = serving.bundle.view().id(&event.item_id).is_some();
-    let done = serving.store.append(std::slice::from_ref(&event)).map_err(Problem::unwritten)?;
+    let done = append_to_state(serving, std::slice::from_ref(&event))?;
     let (applied, duplicate) = (done.applied > 0, done.duplicates > 0);
     let outcome = match (duplicate, known_item) {
         (true, _) => "duplicate",
         (false, true) => "applied",
         (false, false) => "applied_unknown_item",
     };
-    serving.metrics.events.with_label_values(&[outcome]).inc();
+    counted(serving, outcome, 1);
     Ok(EventResponse { applied, duplicate: Some(duplicate), known_item, place: None, request_id: id.0 })
+}
+
+/// Into the state; what it does not take is counted too.
+pub(super) fn append_to_state(serving: &Serving, events: &[Event]) -> Result<Applied, Problem> {
+    serving.store.append(events).map_err(|error| {
+        counted(serving, "unwritten", events.len());
+        Problem::unwritten(error)
+    })
+}
+
+pub(super) fn counted(serving: &Serving, outcome: &str, events: usize) {
+    serving.metrics.events.with_label_values(&[outcome]).inc_by(events as u64);
 }

@@ -5,7 +5,7 @@ use crate::json_body::JsonBody;
 use crate::lookup::{check_key, hidden_item, unknown_item};
 use crate::problem::{Problem, ProblemDocument};
 use crate::request_id::RequestId;
-use crate::serving::{Serving, blocking, changing_items};
+use crate::serving::{Serving, changing_items};
 use crate::view::View;
 use actix_web::http::StatusCode;
 use actix_web::web;
@@ -66,9 +66,10 @@ pub(crate) struct ItemPut {
 pub(crate) struct ItemDeleted {
     /// Item key.
     item_id: String,
-    /// Whether it was an added item, which is gone now.
+    /// Whether features of it were kept, as those of an added item; they are gone now.
     removed: bool,
-    /// Whether the Bundle was trained on it, so that it is hidden from now on.
+    /// Whether its key is hidden from now on, under a next Bundle that was trained on it too: so it is until it is put
+    /// again.
     hidden: bool,
     /// As in the `x-request-id` header.
     request_id: String,
@@ -84,7 +85,6 @@ pub(crate) struct ItemDeleted {
         (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, description = "The API key lacks the scope", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "The item is unknown or hidden", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "Busy or late; try again", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn show(
@@ -94,27 +94,21 @@ pub(crate) async fn show(
 ) -> Result<web::Json<ItemResponse>, Problem> {
     let key = path.into_inner();
     check_key("id", &key, &serving.limits)?;
-    let work = move |serving: &Serving| {
-        let view = serving.bundle.view();
-        let item = view.id(&key).ok_or_else(|| unknown_item(&key))?;
-        if view.hidden_at((serving.clock)()).binary_search(&item).is_ok() {
-            return Err(hidden_item(&view, item));
-        }
-        let item = view.item(item).ok_or_else(|| unknown_item(&key))?;
-        let (title, added) = (item.title.to_owned(), item.added);
-        Ok(ItemResponse { item_id: key, title, added, request_id: id.0 })
-    };
-    blocking(&serving, work).await.map(web::Json)
+    let view = serving.bundle.view();
+    let item = view.id(&key).ok_or_else(|| unknown_item(&key))?;
+    if view.hidden_at((serving.clock)()).binary_search(&item).is_ok() {
+        return Err(hidden_item(&view, item));
+    }
+    let item = view.item(item).ok_or_else(|| unknown_item(&key))?;
+    let (title, added) = (item.title.to_owned(), item.added);
+    Ok(web::Json(ItemResponse { item_id: key, title, added, request_id: id.0 }))
 }
 
 /// Add an item without training, or replace what it is. It is recommended, found and read in histories
 /// when the answer arrives, and after every restart and swap.
 #[utoipa::path(
-    put, path = "/v1/items/{id}", tag = "items", request_body = ItemRequest,
-    params(
-        ("id" = String, Path, description = "Item key, percent-encoded"),
-        ("x-api-key" = Option<String>, Header, description = "A key with the scope items"),
-    ),
+    put, path = "/v1/items/{id}", tag = "items", security(("api_key" = [])), request_body = ItemRequest,
+    params(("id" = String, Path, description = "Item key, percent-encoded")),
     responses(
         (status = 200, description = "The item as it is served now", body = ItemPut),
         (status = 400, description = "A wrong field", body = ProblemDocument, content_type = "application/problem+json"),
@@ -167,8 +161,10 @@ fn add(
     serving.refresh_items()?;
     let view = serving.bundle.view();
     let Some(item) = view.id(&key).and_then(|id| view.item(id)) else {
-        // Others came first in the meantime.
-        serving.store.store().remove_item(&key, (serving.clock)())?;
+        // Others came first in the meantime. Forgotten, not removed: a removal would hide it under every Bundle to come.
+        if created {
+            serving.store.store().forget_item(&key)?;
+        }
         return Err(full(most));
     };
     let created = created && before.id(&key).is_none();
@@ -182,13 +178,10 @@ fn add(
     })
 }
 
-/// Remove an added item, or hide one that the Bundle was trained on. Putting it shows it again.
+/// Remove an added item and hide its key, under every Bundle trained on it. Putting it shows it again.
 #[utoipa::path(
-    delete, path = "/v1/items/{id}", tag = "items",
-    params(
-        ("id" = String, Path, description = "Item key, percent-encoded"),
-        ("x-api-key" = Option<String>, Header, description = "A key with the scope items"),
-    ),
+    delete, path = "/v1/items/{id}", tag = "items", security(("api_key" = [])),
+    params(("id" = String, Path, description = "Item key, percent-encoded")),
     responses(
         (status = 200, description = "It is not recommended any more", body = ItemDeleted),
         (status = 400, description = "No key", body = ProblemDocument, content_type = "application/problem+json"),
@@ -213,7 +206,7 @@ pub(crate) async fn delete(
         }
         let removed = store.remove_item(&key, (serving.clock)())?;
         serving.refresh_items()?;
-        Ok(ItemDeleted { item_id: key, removed, hidden: trained, request_id: id.0 })
+        Ok(ItemDeleted { item_id: key, removed, hidden: true, request_id: id.0 })
     };
     changing_items(&serving, work).await.map(web::Json)
 }

@@ -4,7 +4,7 @@ use crate::cursor::{CatalogueCursor, expired, fingerprint};
 use crate::problem::{Problem, ProblemDocument};
 use crate::request_id::RequestId;
 use crate::routes::similar::number;
-use crate::serving::{Serving, blocking};
+use crate::serving::{Serving, searching_catalogue};
 use crate::view::ItemRef;
 use actix_web::web;
 use serde::{Deserialize, Serialize};
@@ -63,7 +63,7 @@ pub(crate) struct CatalogueItem {
         (status = 401, description = "A known API key is needed", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, description = "The API key lacks the scope", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 410, description = "The cursor is not valid any more", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "Busy or late; try again", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "Too many searches at once, or late; try again", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub(crate) async fn search(
@@ -104,5 +104,5 @@ pub(crate) async fn search(
         let next = next.map(|last| CatalogueCursor { bundle, after: last.item_id.clone() }.encode());
         Ok(ItemsResponse { items, next, request_id: id.0 })
     };
-    blocking(&serving, work).await.map(web::Json)
+    searching_catalogue(&serving, work).await.map(web::Json)
 }

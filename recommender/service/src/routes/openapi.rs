@@ -1,9 +1,11 @@
 //! `GET /openapi.json`: the document that Swagger UI shows.
 
+use crate::access::API_KEY_HEADER;
 use crate::serving::Serving;
 use actix_web::http::header::ContentType;
 use actix_web::{HttpResponse, web};
-use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 
 /// Every route that the service answers.
 #[derive(OpenApi)]
@@ -38,9 +40,24 @@ use utoipa::OpenApi;
         (name = "items", description = "Items that came after training; need an API key with the scope items"),
         (name = "operations", description = "Health, metrics, metadata"),
         (name = "admin", description = "Live changes; need an API key with the scope admin"),
-    )
+    ),
+    modifiers(&ApiKeyHeader),
+    security((), ("api_key" = []))
 )]
 struct Document;
+
+/// How a key is sent, which the derive has no words for.
+struct ApiKeyHeader;
+
+impl Modify for ApiKeyHeader {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let description = "Who asks: where the service asks for keys, the key needs the scope of the call. It may choose \
+                           the tier of a request that names neither tier nor dim.";
+        let header = ApiKeyValue::with_description(API_KEY_HEADER.as_str(), description);
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(header)));
+    }
+}
 
 /// The OpenAPI document as JSON text.
 ///

@@ -46,8 +46,8 @@ pub(crate) struct RecommendRequest {
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1)]
     pub(crate) diversity: f32,
-    /// Whether each item comes with the history items that pushed it, and by how much of its score. It
-    /// costs a model step for each of the newest ten.
+    /// Whether each item comes with the history items that pushed it, and by how much of its score; the newest ten
+    /// are looked at. It costs another reading of the history and up to 54 model steps.
     #[serde(default)]
     pub(crate) explain: bool,
     /// `next` of the page before, with everything else as it was but `k`: gives the items that follow.
@@ -110,10 +110,7 @@ pub(crate) struct BatchResponse<'a> {
 /// Recommend items.
 #[utoipa::path(
     post, path = "/v1/recommend", tag = "recommend", request_body = RecommendRequest,
-    params(
-        ("x-api-key" = Option<String>, Header, description = "Who asks; chooses a tier if the body names neither tier nor dim"),
-        ("x-request-id" = Option<String>, Header, description = "1 to 64 visible ASCII characters, echoed"),
-    ),
+    params(("x-request-id" = Option<String>, Header, description = "1 to 64 visible ASCII characters, echoed")),
     responses(
         (status = 200, description = "Ranked items", body = RecommendResponse),
         (status = 400, description = "A wrong field, tier, dim or k", body = ProblemDocument, content_type = "application/problem+json"),
@@ -138,10 +135,7 @@ pub(crate) async fn recommend(
 /// Recommend items at a tier, for who gives each tier a route of its own: a proxy's limits, a client's base URL.
 #[utoipa::path(
     post, path = "/v1/tiers/{tier}/recommend", tag = "recommend", request_body = RecommendRequest,
-    params(
-        ("tier" = String, Path, description = "Tier by name; the body names neither tier nor dim"),
-        ("x-api-key" = Option<String>, Header, description = "Who asks"),
-    ),
+    params(("tier" = String, Path, description = "Tier by name; the body names neither tier nor dim")),
     responses(
         (status = 200, description = "Ranked items", body = RecommendResponse),
         (status = 400, description = "A wrong field or k, or a tier or dim in the body", body = ProblemDocument, content_type = "application/problem+json"),
@@ -186,10 +180,9 @@ async fn answer(
     Ok(HttpResponse::Ok().json(response(&view, &found.choice, found.ranked, found.next, id)))
 }
 
-/// Recommend items for several users or histories.
+/// Recommend items for several users or histories; each counts against its tier's rate.
 #[utoipa::path(
     post, path = "/v1/recommend/batch", tag = "recommend", request_body = BatchRequest,
-    params(("x-api-key" = Option<String>, Header, description = "Who asks; each request counts against the rate")),
     responses(
         (status = 200, description = "One answer or problem a request", body = BatchResponse),
         (status = 400, description = "No list of requests, or too many", body = ProblemDocument, content_type = "application/problem+json"),

@@ -47,7 +47,6 @@ pub(crate) struct SimilarResponse<'a> {
         ("k" = Option<usize>, Query, minimum = 1, description = "Items to answer; the service's default if absent"),
         ("dim" = Option<usize>, Query, description = "A trained dim. Not together with tier"),
         ("tier" = Option<String>, Query, description = "Tier by name. Not together with dim"),
-        ("x-api-key" = Option<String>, Header, description = "Who asks; chooses a tier if the query names neither tier nor dim"),
     ),
     responses(
         (status = 200, description = "Similar items", body = SimilarResponse),

@@ -12,7 +12,6 @@ use crate::tiers::table::TierTable;
 use fmrlrec::BundleShape;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -138,7 +137,8 @@ impl Journal {
         next.history.push(change);
         let surplus = next.history.len().saturating_sub(MAX_CHANGES);
         next.history.drain(..surplus);
-        write(&self.path, &next)?;
+        let text = serde_json::to_string_pretty(&next).map_err(|error| refused(&self.path, error))?;
+        feature_store::write_whole(&self.path, text.as_bytes()).map_err(|error| refused(&self.path, error))?;
         let before = self.current();
         let table = TierTable::new(next.version, &next.tiers, &self.header, &self.key_tiers, Some(&before));
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
@@ -205,23 +205,6 @@ fn read(path: &Path) -> Result<Option<File>, ServiceError> {
         return Err(refused(path, format!("it has version {}; this program reads version {SCHEMA}", file.schema)));
     }
     Ok(Some(file))
-}
-
-fn write(path: &Path, file: &File) -> Result<(), ServiceError> {
-    let text = serde_json::to_string_pretty(file).map_err(|error| refused(path, error))?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut beside = path.as_os_str().to_os_string();
-    beside.push(".part");
-    let beside = PathBuf::from(beside);
-    let written = (|| {
-        std::fs::create_dir_all(parent)?;
-        let mut part = std::fs::File::create(&beside)?;
-        part.write_all(text.as_bytes())?;
-        part.sync_all()?;
-        std::fs::rename(&beside, path)?;
-        std::fs::File::open(parent)?.sync_all()
-    })();
-    written.map_err(|error: std::io::Error| refused(path, error))
 }
 
 fn refused(path: &Path, reason: impl ToString) -> ServiceError {

@@ -49,8 +49,10 @@ impl TierTable {
         before: Option<&TierTable>,
     ) -> TierTable {
         let keep = |name: &str| before.and_then(|table| table.tiers.iter().find(|tier| &*tier.name == name));
-        let live =
-            |tier: &TierConfig| Arc::new(Tier::new(tier.clone(), key_tiers.len(), keep(&tier.name).map(Arc::as_ref)));
+        let live = |tier: &TierConfig| match keep(&tier.name) {
+            Some(same) if same.config == *tier => Arc::clone(same),
+            before => Arc::new(Tier::new(tier.clone(), key_tiers.len(), before.map(Arc::as_ref))),
+        };
         let default = tiers.iter().position(|tier| tier.default).expect("validate_tiers found one default");
         let place = |key: &KeyTier| (tiers.iter().position(|tier| tier.name == key.tier), key.may_choose);
         let values = |(index, tier): (usize, &TierConfig)| {

@@ -24,7 +24,7 @@ pub(crate) struct Tier {
     /// The controller's level, readable without its lock.
     level: AtomicUsize,
     /// One for each API key, then one for everybody else; empty without a limit.
-    limiters: Vec<DefaultDirectRateLimiter>,
+    limiters: Arc<[DefaultDirectRateLimiter]>,
     answered: AtomicU32,
     late: AtomicU32,
     /// Mean answers a tick of late, as bits of an f32.
@@ -35,21 +35,24 @@ pub(crate) struct Tier {
 const NEWEST_TICK: f32 = 0.04;
 
 impl Tier {
-    /// A tier for this many API keys; `before` is the tier of the same name whose level goes on.
+    /// A tier for this many API keys; `before` is the tier of the same name, whose level goes on, and whose rates
+    /// too if they are the same: a change of something else gives nobody a fresh burst.
     pub(crate) fn new(config: TierConfig, keys: usize, before: Option<&Tier>) -> Tier {
         let controller = before.map_or_else(Controller::default, |tier| locked(&tier.controller).clone());
-        let quota = NonZeroU32::new(config.rate_per_s)
-            .zip(NonZeroU32::new(config.burst))
-            .map(|(rate, burst)| Quota::per_second(rate).allow_burst(burst));
+        let rates = |config: &TierConfig| (config.rate_per_s, config.burst);
+        let limiters = match before {
+            Some(tier) if rates(&tier.config) == rates(&config) => Arc::clone(&tier.limiters),
+            _ => limiters(&config, keys),
+        };
         Tier {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             name: config.name.as_str().into(),
             level: AtomicUsize::new(controller.level()),
             controller: Mutex::new(controller),
-            limiters: quota.map_or_else(Vec::new, |quota| (0..=keys).map(|_| RateLimiter::direct(quota)).collect()),
+            limiters,
             answered: AtomicU32::new(0),
             late: AtomicU32::new(0),
-            per_tick: AtomicU32::new(0),
+            per_tick: AtomicU32::new(before.map_or(0, |tier| tier.per_tick.load(Ordering::Relaxed))),
             config,
         }
     }
@@ -137,6 +140,17 @@ impl Tier {
     pub(crate) fn drop_to_smallest(&self, steps: usize) {
         if self.level() < steps {
             self.level.store(locked(&self.controller).drop_to_smallest(steps), Ordering::Relaxed);
+        }
+    }
+}
+
+/// One for each API key and one for everybody else; none without a limit.
+fn limiters(config: &TierConfig, keys: usize) -> Arc<[DefaultDirectRateLimiter]> {
+    match NonZeroU32::new(config.rate_per_s).zip(NonZeroU32::new(config.burst)) {
+        None => Arc::new([]),
+        Some((rate, burst)) => {
+            let quota = Quota::per_second(rate).allow_burst(burst);
+            (0..=keys).map(|_| RateLimiter::direct(quota)).collect()
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Several requests in one call, filters, and errors that name the field.
 
 use crate::fixture::{Server, key};
+use crate::user_vectors::model_items;
 use serde_json::{Value, json};
 
 #[test]
@@ -79,29 +80,40 @@ fn a_wrong_type_names_its_field() {
 fn an_explanation_names_the_history_items_whose_loss_it_measures() {
     let server = Server::start();
     let bundle = fmrlrec::Bundle::open(crate::fixture::bundle_dir()).unwrap();
-    let history = [3u32, 4, 5];
-    let keys: Vec<String> = history.iter().map(|id| key(*id as usize)).collect();
-    let body = server.client.recommend(&json!({"history": keys, "dim": 16, "k": 3, "explain": true})).json();
-    for item in body["items"].as_array().unwrap() {
-        let id = bundle.vocabulary().id(item["item_id"].as_str().unwrap()).unwrap();
-        let row = &bundle.item_table()[id as usize * 16..][..16];
-        let score = |history: &[u32]| -> f64 {
-            bundle.user_vector(history, 16).unwrap().iter().zip(row).map(|(a, b)| f64::from(a * b)).sum()
-        };
-        let because = item["because"].as_array().unwrap();
-        for reason in because {
-            let left_out = bundle.vocabulary().id(reason["item_id"].as_str().unwrap()).unwrap();
-            let rest: Vec<u32> = history.iter().copied().filter(|&id| id != left_out).collect();
-            let expect = score(&history) - score(&rest);
-            assert!((reason["loss"].as_f64().unwrap() - expect).abs() < 1e-3, "{reason}: {expect}");
+    // The second one is longer than the newest items that are looked at.
+    let check = |history: &[u32]| -> Value {
+        let keys: Vec<String> = history.iter().map(|id| key(*id as usize)).collect();
+        let body = server.client.recommend(&json!({"history": keys, "dim": 16, "k": 3, "explain": true})).json();
+        for item in body["items"].as_array().unwrap() {
+            let id = bundle.vocabulary().id(item["item_id"].as_str().unwrap()).unwrap();
+            let row = &bundle.item_table()[id as usize * 16..][..16];
+            let score = |history: &[u32]| -> f64 {
+                bundle.fold(history, 16).unwrap().vector().iter().zip(row).map(|(a, b)| f64::from(a * b)).sum()
+            };
+            let because = item["because"].as_array().unwrap();
+            for reason in because {
+                let left_out = bundle.vocabulary().id(reason["item_id"].as_str().unwrap()).unwrap();
+                assert!(history[history.len().saturating_sub(10)..].contains(&left_out), "{reason}");
+                let rest: Vec<u32> = history.iter().copied().filter(|&id| id != left_out).collect();
+                let expect = score(history) - score(&rest);
+                assert!((reason["loss"].as_f64().unwrap() - expect).abs() < 1e-3, "{reason}: {expect}");
+            }
+            let losses: Vec<f64> = because.iter().map(|reason| reason["loss"].as_f64().unwrap()).collect();
+            assert!(losses.iter().all(|loss| *loss > 0.0) && losses.is_sorted_by(|a, b| a >= b), "{losses:?}");
         }
-        let losses: Vec<f64> = because.iter().map(|reason| reason["loss"].as_f64().unwrap()).collect();
-        assert!(losses.iter().all(|loss| *loss > 0.0) && losses.is_sorted_by(|a, b| a >= b), "{losses:?}");
-    }
+        body
+    };
+    let body = check(&[3, 4, 5]);
     assert_eq!(body["items"][0]["because"][0]["item_id"], key(5), "on the ring 6 follows 5");
+    let before = model_items(&server);
+    let long: Vec<u32> = (3..=14).collect();
+    let body = check(&long);
+    assert!(body["items"].as_array().unwrap().iter().any(|item| item["because"] != json!([])), "{body}");
+    // The history, its first two once more, and for each of the ten a step on to the next and those after it.
+    assert_eq!(model_items(&server) - before, 12.0 + 2.0 + 54.0);
     let user = json!({"user_id": "nobody", "explain": true});
     assert_eq!(server.client.recommend(&user).json()["items"][0]["because"], json!([]), "nothing pushed a new user");
-    assert!(!server.client.recommend(&json!({"history": keys})).text.contains("because"));
+    assert!(!server.client.recommend(&json!({"history": [key(3)]})).text.contains("because"));
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! The configuration: the example is valid, and each broken rule is one sentence with the field.
 
-use crate::fixture::{CONFIG, DIMS, bundle_dir};
-use feature_store::UserStateStore;
-use fmrlrec::{Bundle, BundleShape};
+use crate::fixture::{CONFIG, DIMS, refused};
+use fmrlrec::BundleShape;
 use service::{CorsConfig, ServiceConfig};
-use std::net::TcpListener;
 
 fn valid() -> ServiceConfig {
     toml::from_str(CONFIG).unwrap()
@@ -161,10 +159,6 @@ fn a_config_that_does_not_fit_the_bundle_does_not_start() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = valid();
     config.tiers[0].dim = 3;
-    let store = UserStateStore::open(&dir.path().join("state"), 20).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let run = service::run(listener, config, Bundle::open(bundle_dir()).unwrap(), store, std::future::pending());
-    let error = runtime.block_on(run).unwrap_err().to_string();
+    let error = refused(config, &dir.path().join("state"));
     assert!(error.starts_with("tiers.dim") && error.contains("[4, 8, 16]"), "{error}");
 }

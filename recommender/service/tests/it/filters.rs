@@ -136,6 +136,11 @@ fn a_filter_that_cannot_be_answered_is_named_by_its_place() {
     );
     check(json!({"one_of": {"attribute": "year", "values": ["1994"]}}), "filter.one_of.attribute: there is no text");
     check(json!({"any": vec![equals("g0"); 64]}), "filter: a predicate of 65 conditions");
+    check(equals(&"x".repeat(41)), "filter.equals.value has 41 bytes; at most 40 are accepted (limits.key_bytes)");
+    check(
+        json!({"any": [{"not": {"one_of": {"attribute": "genre", "values": ["g0", "x".repeat(41)]}}}]}),
+        "filter.any[0].not.one_of.values[1] has 41 bytes",
+    );
     check(json!({"equals": {"attribute": "genre"}}), "missing field `value`");
     check(json!({"like": {"attribute": "genre"}}), "unknown variant `like`");
     check(json!("genre"), "filter");

@@ -9,7 +9,7 @@ use fmrlrec::{
     Bundle, Device, DropoutConfig, EarlyStopping, ModelConfig, ObjectiveConfig, OptimizerConfig, ProjectorStart,
     TrainConfig, train,
 };
-use service::{EventStream, ServiceConfig, ServiceError, SpanSink, Surroundings};
+use service::{Clock, EventStream, ServiceConfig, ServiceError, SpanSink, Surroundings};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -266,7 +266,8 @@ impl Server {
     /// With a stream that takes events.
     pub(crate) fn streaming(stream: Arc<dyn EventStream>) -> Server {
         let state = tempfile::tempdir().unwrap();
-        let mut server = Server::launch(&state.path().join("state"), |_| (), Some(stream), None);
+        let mut server =
+            Server::launch(&state.path().join("state"), |_| (), in_quiet(|around| around.stream = Some(stream)));
         server._state = Some(state);
         server
     }
@@ -274,22 +275,28 @@ impl Server {
     /// With someone who collects traces.
     pub(crate) fn traced(spans: Arc<dyn SpanSink>) -> Server {
         let state = tempfile::tempdir().unwrap();
-        let mut server = Server::launch(&state.path().join("state"), |_| (), None, Some(spans));
+        let mut server =
+            Server::launch(&state.path().join("state"), |_| (), in_quiet(|around| around.spans = Some(spans)));
         server._state = Some(state);
+        server
+    }
+
+    /// With a clock of the test's and a changed config.
+    pub(crate) fn timed(clock: Clock, change: impl FnOnce(&mut ServiceConfig)) -> Server {
+        let state = tempfile::tempdir().unwrap();
+        let mut server = Server::launch(&state.path().join("state"), change, in_quiet(|around| around.clock = clock));
+        server._state = Some(state);
+        // Its start asks the clock too: what the test arms comes after that.
+        assert_eq!(server.client.get("/livez").status, 200);
         server
     }
 
     /// On a store file that outlives the server.
     pub(crate) fn on(state: &Path, change: impl FnOnce(&mut ServiceConfig)) -> Server {
-        Server::launch(state, change, None, None)
+        Server::launch(state, change, in_quiet(|_| ()))
     }
 
-    fn launch(
-        state: &Path,
-        change: impl FnOnce(&mut ServiceConfig),
-        stream: Option<Arc<dyn EventStream>>,
-        spans: Option<Arc<dyn SpanSink>>,
-    ) -> Server {
+    fn launch(state: &Path, change: impl FnOnce(&mut ServiceConfig), surroundings: Surroundings) -> Server {
         let mut config: ServiceConfig = toml::from_str(CONFIG).unwrap();
         config.bundle = bundle_dir().to_path_buf();
         config.tiers_file = state.with_extension("tiers.json");
@@ -305,7 +312,6 @@ impl Server {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            let surroundings = Surroundings { clock: Arc::new(|| NOW_MS), stream, spans, ready: Box::new(|| ()) };
             runtime.block_on(service::run_in(listener, config, bundle, store, surroundings, shutdown))
         });
         Server {
@@ -341,6 +347,22 @@ impl Drop for Server {
             ended.unwrap();
         }
     }
+}
+
+/// Why a server with this config does not start.
+pub(crate) fn refused(config: ServiceConfig, state: &Path) -> String {
+    let (store, bundle) = (UserStateStore::open(state, 20).unwrap(), Bundle::open(bundle_dir()).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let run = service::run_in(listener, config, bundle, store, in_quiet(|_| ()), std::future::pending());
+    runtime.block_on(run).unwrap_err().to_string()
+}
+
+/// A clock that stands still, and nothing else but what is changed.
+fn in_quiet(change: impl FnOnce(&mut Surroundings)) -> Surroundings {
+    let mut around = Surroundings { clock: Arc::new(|| NOW_MS), stream: None, spans: None, ready: Box::new(|| ()) };
+    change(&mut around);
+    around
 }
 
 /// Says stop when dropped, so that a failed assertion does not leave threads that wait for it.

@@ -1,7 +1,8 @@
 //! Changing tiers while the service runs: dry run, validation, history, and what a restart brings back.
 
 use crate::client::Reply;
-use crate::fixture::{Server, key};
+use crate::fixture::{Server, bundle_dir, key, train_config, train_into};
+use fmrlrec::{ModelConfig, ObjectiveConfig, TrainConfig};
 use serde_json::{Value, json};
 
 const HEADERS: [(&str, &str); 2] = [("content-type", "application/json"), ("x-api-key", "key-of-root")];
@@ -120,4 +121,45 @@ fn a_damaged_file_is_named_and_refused() {
     check("{}", "missing field `schema`");
     check("{\"schema\": 2, \"version\": 1, \"tiers\": [], \"history\": []}", "version 2; this program reads version 1");
     check("{\"schema\": 1, \"version\": 1, \"tiers\": [], \"history\": []}", "the number of tiers: 0");
+}
+
+/// A restart opens the Bundle of the config, whatever was swapped in: it must come up.
+#[test]
+fn tiers_that_only_a_swapped_in_bundle_fits_are_refused() {
+    let wide = bundle_dir().with_file_name("wide");
+    let model = ModelConfig { nesting_dims: vec![4, 8, 16, 24], ..train_config().model };
+    let objective =
+        ObjectiveConfig { dim_weights: vec![1.0; 4], scaled_logits: false, distillation: 0.0, exits: Vec::new() };
+    train_into(&wide, TrainConfig { model, objective, epochs: 1, ..train_config() });
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let server = Server::on(&state, |_| ());
+    let load = server.client.call("POST", "/admin/v1/bundle", &HEADERS, "{\"bundle\": \"wide\"}");
+    assert_eq!(load.status, 200, "{}", load.text);
+    let refused = change(&server, &with(&server, 2, "dim", json!(24)));
+    assert_eq!(refused.status, 409, "{}", refused.text);
+    for expect in ["a restart serves the Bundle of the config", "dim 24", "set bundle = "] {
+        assert!(refused.text.contains(expect), "{}", refused.text);
+    }
+    assert_eq!(change(&server, &with(&server, 0, "dim", json!(16))).status, 200, "both Bundles have it");
+    server.stop().unwrap();
+    assert_eq!(dim_of(&Server::on(&state, |_| ()), "bulk"), 16);
+}
+
+#[test]
+fn a_change_gives_nobody_a_fresh_burst() {
+    let server = Server::with(|config| (config.tiers[0].rate_per_s, config.tiers[0].burst) = (1, 4));
+    let ask = || {
+        let body = json!({"history": [key(1)], "tier": "bulk"});
+        (0..4).filter(|_| server.client.post("/v1/recommend", &body).status == 200).count()
+    };
+    assert_eq!(ask(), 4);
+    let same = change(&server, &with(&server, 0, "max_k", json!(20)));
+    assert_eq!((same.status, same.json()["changes"].clone()), (200, json!([])), "{}", same.text);
+    assert_eq!(same.json()["version"], 1, "nothing was changed");
+    assert!(ask() < 4, "the burst is used up");
+    assert_eq!(change(&server, &with(&server, 0, "max_k", json!(10))).status, 200);
+    assert!(ask() < 4, "also after a change of something else");
+    assert_eq!(change(&server, &with(&server, 0, "burst", json!(5))).status, 200);
+    assert_eq!(ask(), 4, "another rate begins anew");
 }

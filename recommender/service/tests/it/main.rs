@@ -12,6 +12,7 @@ mod event_stream;
 mod events;
 mod filters;
 mod fixture;
+mod gate;
 mod items;
 mod live_tiers;
 mod new_items;

@@ -125,6 +125,20 @@ fn the_openapi_document_names_every_route_and_resolves() {
         let responses = &document["paths"][path][method]["responses"];
         assert!(["401", "403"].iter().all(|status| responses[status].is_object()), "{method} {path}");
     }
+    // The key is one scheme, optional but where no setting opens the call, and no parameter.
+    assert_eq!(document["security"], json!([{}, {"api_key": []}]));
+    let scheme = &document["components"]["securitySchemes"]["api_key"];
+    assert_eq!(
+        (&scheme["type"], &scheme["in"], &scheme["name"]),
+        (&json!("apiKey"), &json!("header"), &json!("x-api-key"))
+    );
+    for method in ["put", "delete"] {
+        assert_eq!(document["paths"]["/v1/items/{id}"][method]["security"], json!([{"api_key": []}]));
+    }
+    for (method, path) in ROUTES {
+        let parameters = document["paths"][path][method]["parameters"].to_string();
+        assert!(!parameters.contains("x-api-key"), "{method} {path}");
+    }
     let described = document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len());
     assert_eq!(described.sum::<usize>(), ROUTES.len());
     let mut references = Vec::new();

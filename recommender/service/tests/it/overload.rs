@@ -2,8 +2,12 @@
 
 use crate::client::Reply;
 use crate::fixture::{Server, key};
+use crate::gate::Gate;
 use serde_json::json;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+const ROOT: [(&str, &str); 1] = [("x-api-key", "key-of-root")];
 
 /// One compute thread, and a target that sixteen clients at once cannot keep.
 fn strained(min_dim: usize) -> Server {
@@ -98,20 +102,45 @@ fn past_the_smallest_dim_a_full_queue_refuses_with_retry_after() {
     assert_eq!(server.client.get("/readyz").status, 200, "health does not queue behind requests");
 }
 
+/// While the one thread is held up the flood waits in its lane; what comes last, in another lane, is next all the same.
 #[test]
 fn a_tier_that_floods_does_not_starve_another() {
-    let server = Server::with(|config| {
+    let gate = Gate::default();
+    let server = Server::timed(gate.clock(), |config| {
         config.server.compute_threads = 1;
+        config.server.max_batch = 1;
+        config.server.max_wait_us = 0;
         config.tiers[0].share_permille = 100;
     });
-    let slow = json!({"history": (1..=12).map(key).collect::<Vec<_>>(), "tier": "bulk"});
+    let ask = |tier: &str| server.client.recommend(&json!({"history": [key(1)], "tier": tier})).json();
+    let queued = |tier: usize, requests: usize| {
+        let end = Instant::now() + Duration::from_secs(10);
+        while server.client.call("GET", "/admin/v1/tiers", &ROOT, "").json()["live"][tier]["queued"] != requests {
+            assert!(Instant::now() < end, "{requests} requests of tier {tier} do not wait");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    // The first of the flood, the one that is next, and the one after that.
+    gate.shut_for(3);
+    let flooded = AtomicUsize::new(0);
+    let flood = || {
+        ask("bulk");
+        flooded.fetch_add(1, Ordering::SeqCst);
+    };
     std::thread::scope(|scope| {
-        for _ in 0..16 {
-            scope.spawn(|| (0..40).for_each(|_| drop(server.client.post("/v1/recommend", &slow))));
-        }
-        for _ in 0..20 {
-            let reply = server.client.recommend(&json!({"history": [key(1)], "tier": "premium"}));
-            assert_eq!(reply.json()["dim"], 16);
-        }
+        scope.spawn(flood);
+        gate.wait_for(1);
+        (0..5).for_each(|_| drop(scope.spawn(flood)));
+        queued(0, 5);
+        let other = scope.spawn(|| (ask("premium"), flooded.load(Ordering::SeqCst)));
+        queued(2, 1);
+        gate.let_one_pass();
+        gate.wait_for(2);
+        gate.let_one_pass();
+        let (answer, before) = other.join().unwrap();
+        assert!(before <= 1, "{before} of the flood were answered first");
+        assert_eq!(answer["dim"], 16);
+        gate.open();
     });
+    assert_eq!(flooded.into_inner(), 6, "the flood is answered too");
 }

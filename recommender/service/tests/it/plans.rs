@@ -2,10 +2,13 @@
 
 use crate::fixture::{DIMS, ITEMS, Server, bundle_dir};
 use fmrlrec::Bundle;
-use retrieval::{Filter, Funnel, NestedTable, Plan, Precision, Stage, TuneConfig, Tuned};
+use retrieval::{
+    Filter, Funnel, Ivf, IvfConfig, NestedTable, Plan, Precision, Probe, Scored, Stage, TuneConfig, Tuned,
+};
 use serde_json::{Value, json};
 use service::{SearchMode, TuneRequest, tune_bundle};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const KEEPER: [(&str, &str); 2] = [("content-type", "application/json"), ("x-api-key", "key-of-keeper")];
 
@@ -96,6 +99,34 @@ fn a_tuned_tier_searches_by_the_plan_of_its_dim_and_the_others_exactly() {
         let alone = ask(json!({"tier": "premium", "k": k})).json()["items"].clone();
         assert_eq!(batch["answers"][at]["items"], alone, "those beside it change nothing, k {k}");
     }
+}
+
+#[test]
+fn a_plan_of_cells_is_searched_by_its_cells() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = copy(dir.path());
+    let bundle = Bundle::open(&path).unwrap();
+    let table = Arc::new(NestedTable::new(bundle.item_table(), &DIMS).unwrap());
+    let keys = |found: Vec<Scored>| -> Vec<String> {
+        found.iter().map(|item| bundle.vocabulary().key(item.id).unwrap().to_owned()).collect()
+    };
+    let (user, unseen) = (bundle.user_vector(&[3, 4], 16).unwrap(), Filter::all().without(&[3, 4]));
+    let exact = keys(table.search(&user, 6, &unseen, 1).unwrap());
+    let probe = Probe { cells: 1, shortlist: 6 };
+    let by_cells = |index: IvfConfig| {
+        keys(Ivf::new(Arc::clone(&table), index, 1).unwrap().search(&user, 6, probe, &unseen).unwrap())
+    };
+    // Another seed deals other cells: one that loses items tells the plan from an exact search.
+    let dealt = |seed| IvfConfig { cell_dim: 4, scan_dim: 4, cells: 4, iterations: 2, seed };
+    let index = (1..50).map(dealt).find(|&index| by_cells(index) != exact).expect("a few cells hold six others");
+    let plans = serde_json::to_string(&[tuned(16, Plan::Ivf { index, probe })]).unwrap();
+    bundle.write_search_plans(&path, &plans).unwrap();
+    let server = server(&path);
+    let found = server.client.recommend(&json!({"history": ["i3", "i4"], "k": 6, "tier": "premium"}));
+    assert_eq!(found.item_ids(), by_cells(index));
+    assert_eq!(found.json()["next"], Value::Null, "its pages could repeat an item");
+    assert_eq!(server.client.recommend(&json!({"history": ["i3", "i4"], "k": 6, "dim": 16})).item_ids(), exact);
+    assert_eq!(server.client.get("/v1/bundle").json()["tuned_dims"], json!([16]));
 }
 
 #[test]

@@ -84,11 +84,53 @@ fn after_a_swap_answers_are_the_other_bundles() {
     drop(load(&fresh, json!({"bundle": "other"})));
     assert_eq!(after.item_ids(), fresh.client.recommend(&inline).item_ids());
     assert_eq!(after.json()["bundle_id"], id_of(other_bundle()));
-    roll_back(&server);
+    assert_eq!(roll_back(&server).status, 200);
     assert_eq!(server.client.recommend(&user).item_ids(), before.item_ids());
+    assert_eq!(roll_back(&server).status, 409, "a second call does not bring it back");
+    assert_eq!(served(&server), id_of(bundle_dir()));
     let metrics = server.client.get("/metrics").text;
     assert!(metrics.contains("recommender_bundle_swaps_total{outcome=\"switched\"} 1"), "{metrics}");
     assert_eq!(metrics.matches("recommender_bundle_info{").count(), 1, "one Bundle is served");
+}
+
+/// The entries of both Bundles share one bound: those of the next must not push out each other.
+#[test]
+fn a_full_cache_is_as_full_after_a_swap_and_after_the_way_back() {
+    other_bundle();
+    let server = Server::start();
+    let kept_users =
+        || server.client.call("GET", "/admin/v1/bundle", &HEADERS, "").json()["kept_users"].as_u64().unwrap();
+    let mut asked = 0;
+    // Until one more user no longer makes one more entry.
+    while kept_users() == asked {
+        (0..100).for_each(|more| {
+            server.client.recommend(&json!({"user_id": format!("u{}", asked + more)}));
+        });
+        asked += 100;
+        assert!(asked < 20_000, "the cache is never full");
+    }
+    let full = kept_users();
+    assert_eq!(load(&server, json!({"bundle": "other", "dry_run": true})).json()["warmed_users"], 0);
+    assert_eq!(kept_users(), full, "a dry run computes nobody");
+    let computed = || metric(&server, "recommender_user_vectors_total{outcome=\"computed\"}");
+    // Of users that are asked for in turn, a cache that is a little too small loses some each time.
+    let lost = || {
+        let before = computed();
+        (0..asked).for_each(|user| {
+            server.client.recommend(&json!({"user_id": format!("u{user}")}));
+        });
+        computed() - before
+    };
+    let usual = lost();
+    let check = |what: &str| {
+        let lost = lost();
+        assert!(lost < usual + asked as f64 / 5.0, "{what}: {lost} of {asked} were computed again, else {usual}");
+    };
+    let warmed = load(&server, json!({"bundle": "other"})).json()["warmed_users"].as_u64().unwrap();
+    assert!(warmed >= full * 9 / 10, "{warmed} of {full}");
+    check("after the swap");
+    assert_eq!(roll_back(&server).status, 200);
+    check("after the way back");
 }
 
 #[test]

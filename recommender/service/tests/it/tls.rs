@@ -1,15 +1,13 @@
 //! TLS with a certificate made here: who trusts it gets answers, plain text gets none, and files that
 //! are none are refused before the port answers.
 
-use crate::fixture::{CONFIG, Server, bundle_dir};
-use feature_store::UserStateStore;
-use fmrlrec::Bundle;
+use crate::fixture::{CONFIG, Server, bundle_dir, refused};
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use service::{ServiceConfig, TlsConfig};
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,11 +107,7 @@ fn files_that_are_none_are_named_before_the_port_answers() {
         config.bundle = bundle_dir().to_path_buf();
         config.tiers_file = dir.path().join("tiers.json");
         config.tls = Some(TlsConfig { certificate: certificate.to_path_buf(), key: key.to_path_buf() });
-        let store = UserStateStore::open(&dir.path().join("state"), 20).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let run = service::run(listener, config, Bundle::open(bundle_dir()).unwrap(), store, std::future::pending());
-        let error = runtime.block_on(run).unwrap_err().to_string();
+        let error = refused(config, &dir.path().join("state"));
         assert!(parts.iter().all(|part| error.contains(part)), "{error:?} lacks one of {parts:?}");
     };
     check(&empty, &good.key, &["tls.certificate", "empty.pem", "holds no certificate"]);

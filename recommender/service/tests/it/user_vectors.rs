@@ -34,7 +34,7 @@ fn keys(items: &[usize]) -> Vec<String> {
 }
 
 /// Items that the model has read for user vectors.
-fn model_items(server: &Server) -> f64 {
+pub(crate) fn model_items(server: &Server) -> f64 {
     let text = server.client.get("/metrics").text;
     let line = text.lines().find_map(|line| line.strip_prefix("recommender_model_items_total "));
     line.expect("the number is there").parse().unwrap()
