@@ -3,7 +3,8 @@
 
 use crate::StoreError;
 use std::fs::File;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 /// Makes a folder and those above it that are absent, each of them synced into the one it lies in: else a crash of the
 /// machine could take away what was synced inside of it.
@@ -57,10 +58,17 @@ pub(crate) fn exchange(new: &Path, target: &Path) -> std::io::Result<()> {
     swap(new, target)
 }
 
-/// Exchanges two folders in three steps; a crash between the first two leaves the old one under the name `NAME.old`.
+/// Renames a folder to one like it with another ending, `0.ENDING` or the next that nothing has, which no writer removes.
+pub(crate) fn set_aside(dir: &Path, like: &Path, ending: &str) -> std::io::Result<PathBuf> {
+    let free = (0..1000).map(|number| like.with_extension(format!("{number}.{ending}"))).find(|free| !free.exists());
+    let free = free.ok_or_else(|| std::io::Error::new(ErrorKind::AlreadyExists, format!("1000 .{ending} folders")))?;
+    std::fs::rename(dir, &free).map(|()| free)
+}
+
+/// Exchanges two folders in three steps; a crash between the first two leaves the old one under the name
+/// `NAME.NUMBER.old`.
 fn swap(new: &Path, target: &Path) -> std::io::Result<()> {
-    let old = new.with_extension("old");
-    std::fs::rename(target, &old)?;
+    let old = set_aside(target, new, "old")?;
     if let Err(error) = std::fs::rename(new, target) {
         // Best effort: the error that is returned is the one that matters.
         let _ = std::fs::rename(&old, target);
@@ -99,5 +107,11 @@ mod tests {
         swap(&new, &target).unwrap();
         assert_eq!((read(&target), read(&new)), ("new".to_owned(), "old".to_owned()));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+        // What a crash left is in nobody's way.
+        let left = dir.path().join(".x.1.0.0.old");
+        std::fs::create_dir(&left).unwrap();
+        std::fs::write(left.join("f"), "older").unwrap();
+        swap(&new, &target).unwrap();
+        assert_eq!((read(&target), read(&left)), ("old".to_owned(), "older".to_owned()));
     }
 }

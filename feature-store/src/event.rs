@@ -26,8 +26,8 @@ pub struct Event {
     /// Milliseconds since the Unix epoch.
     pub timestamp_ms: i64,
     /// Producer's id of this event: a second event of the same user with the same id is dropped if
-    /// at most 64 other ids of that user came between. The events of one message may share it: they count
-    /// together.
+    /// at most 64 other ids of that user came between. The events of one message of a stream may share it: they
+    /// count together. In a batch over HTTP each needs its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_id: Option<String>,
 }

@@ -32,6 +32,7 @@ pub use error::StoreError;
 pub use event::{Event, MAX_AHEAD_MS, MAX_KEY_BYTES, MAX_TEXT_BYTES, MAX_TITLE_BYTES, StreamEvent};
 pub use export::export_interactions;
 pub use matrix::{FeatureDtype, FeatureMatrix, write_matrix};
+pub use parts::leads_to;
 pub use snapshot::{
     Counts, EncoderInfo, FeatureBlock, FeatureInfo, FileEntry, Manifest, SNAPSHOT_VERSION, Snapshot, SnapshotContents,
     SourceFile, write_snapshot,

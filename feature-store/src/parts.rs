@@ -1,5 +1,6 @@
 //! What is written beside its place: `NAME.PROCESS.NUMBER.part`, locked for as long as its writer runs. So what a killed
-//! writer left is told from what another one is writing, on whichever machine or in whichever container.
+//! writer left is told from what another one of the same machine is writing, in whichever container. Network disks differ in
+//! whether a lock on a folder is seen by other machines: writers of one target belong on one.
 
 use crate::StoreError;
 use crate::durable::{create_dir_all_synced, parent_of};
@@ -66,14 +67,14 @@ pub(crate) fn remove_leftovers(parent: &Path, name: &str) {
 
 /// Whether a name still leads to what was opened under it: since then it may have been renamed, and another made.
 #[cfg(unix)]
-fn leads_to(path: &Path, file: &File) -> bool {
+pub fn leads_to(path: &Path, file: &File) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let place = |found: std::fs::Metadata| (found.dev(), found.ino());
     file.metadata().is_ok_and(|opened| path.symlink_metadata().is_ok_and(|there| place(there) == place(opened)))
 }
 
 #[cfg(not(unix))]
-fn leads_to(path: &Path, _file: &File) -> bool {
+pub fn leads_to(path: &Path, _file: &File) -> bool {
     path.exists()
 }
 

@@ -4,7 +4,7 @@
 //! that lists everything that lies beside it. So a mistyped path never costs somebody's files.
 
 use crate::StoreError;
-use crate::durable::{create_dir_all_synced, exchange, parent_of, rename_whole, sync_path, sync_tree};
+use crate::durable::{create_dir_all_synced, exchange, parent_of, rename_whole, set_aside, sync_path, sync_tree};
 use crate::parts::{create_part, remove_leftovers, unused};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -94,9 +94,12 @@ impl StagedDir {
     /// Lets the folder stay, under a name that no writer removes.
     fn keep(&mut self, error: &std::io::Error) -> StoreError {
         self.committed = true;
-        let kept = self.staging.with_extension("kept");
-        let kept = if std::fs::rename(&self.staging, &kept).is_ok() { &kept } else { &self.staging };
-        let reason = format!("{error}; what was made is whole and lies in {}: move it to its place", kept.display());
+        let (kept, more) = match set_aside(&self.staging, &self.staging, "kept") {
+            Ok(kept) => (kept, ""),
+            Err(_) => (self.staging.clone(), " before the next one is made, which removes it"),
+        };
+        let kept = kept.display();
+        let reason = format!("{error}; what was made is whole and lies in {kept}: move it to its place{more}");
         StoreError::io(&self.target)(std::io::Error::new(error.kind(), reason))
     }
 

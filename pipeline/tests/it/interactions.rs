@@ -67,6 +67,15 @@ fn a_key_may_look_like_a_decimal() {
     assert_eq!(items, [("1.5", "First"), ("2.0", "Second")].map(|(key, title)| (key.to_owned(), title.to_owned())));
 }
 
+/// As pandas writes whole numbers of a column with gaps: not one key is the catalogue's.
+#[test]
+fn keys_that_are_written_in_two_ways_are_not_taken_for_items_without_a_row() {
+    let project = Project::new();
+    project.write("ratings.csv", "user,item,time\n1,1.0,1\n1,2.0,2\n");
+    project.write("items.csv", "item,title,genres\n1,First,\n2,Second,\n3,Third,\n");
+    refused(&project, &["items.sql", "such as \"1\", theirs such as \"1.0\"", "make them the same"]);
+}
+
 /// A column becomes one of numbers only where every value prints back as it is written.
 #[test]
 fn numbers_are_given_back_as_they_are_written() {

@@ -63,9 +63,10 @@ EXIT CODES
        at once, by the signal, and leave what was there before
 
 ENVIRONMENT
-  RECOMMENDER_LOG     what `serve` and `demo` log to stderr: error, warn, info, debug or a filter
+  RECOMMENDER_LOG     what serve, demo and ingest --config log to stderr: error, warn, info, debug or
+                      a filter
   RECOMMENDER_LOG_FORMAT
-                      text (the default) or json: one object a line, for all that they write to stderr
+                      text (the default) or json: one object a line, from when the arguments are read
   RECOMMENDER_BIND    as serve --bind
   RECOMMENDER_BUNDLE  as serve --bundle
   RECOMMENDER_STATE   as serve --state; in place of state.path for ingest --config too

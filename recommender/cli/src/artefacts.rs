@@ -26,8 +26,13 @@ pub(crate) fn open_snapshot(dir: &Path) -> anyhow::Result<Snapshot> {
 
 /// Opens a Bundle; a folder that is none says which verb makes one.
 pub(crate) fn open_bundle(dir: &Path) -> anyhow::Result<Bundle> {
-    require(dir, BUNDLE_MARKER, "Bundle", "train")?;
+    check_bundle(dir)?;
     Ok(Bundle::open(dir)?)
+}
+
+/// Refuses a folder that is no Bundle.
+pub(crate) fn check_bundle(dir: &Path) -> anyhow::Result<()> {
+    require(dir, BUNDLE_MARKER, "Bundle", "train")
 }
 
 /// Writes `report.json` into a folder, beside and renamed. Returns its path.

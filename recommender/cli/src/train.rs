@@ -1,13 +1,14 @@
 //! `train`: Snapshot + config -> Bundle with every dim, one progress line an epoch, Ctrl-C safe.
 
-use crate::alone::{Alone, beside};
+use crate::alone::{Alone, beside, folder};
 use crate::arguments::TrainArgs;
 use crate::artefacts::{check_bundle_output, open_bundle, open_snapshot};
 use crate::failure::bad_input;
 use crate::interrupt::Interrupt;
 use crate::output::{note, say};
 use crate::progress::Progress;
-use feature_store::Snapshot;
+use anyhow::Context as _;
+use feature_store::{Snapshot, StoreError};
 use fmrlrec::{Bundle, Device, EpochLine, ProjectorStart, Report, TrainConfig, TrainObserver};
 use std::path::Path;
 use std::time::Instant;
@@ -18,11 +19,13 @@ pub(crate) const PROMISE: &str = "stopping after this step and keeping a checkpo
 /// Trains and prints quality at every dim beside the baselines.
 pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let config: TrainConfig = crate::config::read(&args.config)?;
+    config.validate_new().with_context(|| format!("config {}", args.config.display()))?;
     check_bundle_output(&args.output)?;
-    let checkpoint = beside(&args.output, "checkpoint.safetensors");
+    let output = folder(&args.output);
+    let checkpoint = beside(&output, "checkpoint.safetensors");
     if !args.resume && checkpoint.exists() {
         // The checkpoint of a training that runs is not left of anything.
-        drop(Alone::take(&args.output)?);
+        drop(Alone::take(&output)?);
         let left = checkpoint.display();
         return Err(bad_input(format!(
             "{left} is left of an interrupted run; go on from it with --resume, or remove it to begin anew"
@@ -33,7 +36,7 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let old = args.compatible_with.as_deref().map(open_bundle).transpose()?;
     let device = args.device.into();
     cautions(&config, &snapshot).iter().for_each(|caution| note(caution));
-    let report = train(&snapshot, &config, old.as_ref(), &args.output, args.resume, device, &interrupt)?;
+    let report = train(&snapshot, &config, old.as_ref(), &output, args.resume, device, &interrupt)?;
     say(&crate::table::quality(&report))?;
     if let Some(caution) = below_baseline(&report) {
         note(&caution);
@@ -92,6 +95,9 @@ pub(crate) fn train(
     device: Device,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Report> {
+    if let Some(parent) = output.parent() {
+        std::fs::create_dir_all(parent).map_err(|source| StoreError::Io { path: parent.to_path_buf(), source })?;
+    }
     let _alone = Alone::take(output)?;
     let mut observer = Watcher {
         progress: Progress::new(),

@@ -1,8 +1,8 @@
 //! `tune`: Bundle -> the same Bundle with a search plan for each dim, for a stated recall.
 
-use crate::alone::Alone;
+use crate::alone::{Alone, folder};
 use crate::arguments::TuneArgs;
-use crate::artefacts::{open_bundle, open_snapshot};
+use crate::artefacts::{check_bundle, open_bundle, open_snapshot};
 use crate::failure::bad_input;
 use crate::output::say;
 use anyhow::Context as _;
@@ -13,7 +13,8 @@ use std::path::Path;
 
 /// Chooses the plans, writes them into the Bundle and says what they are.
 pub(crate) fn run(args: &TuneArgs) -> anyhow::Result<()> {
-    let _alone = Alone::take(&args.bundle)?;
+    check_bundle(&args.bundle)?;
+    let _alone = Alone::take(&folder(&args.bundle))?;
     let bundle = open_bundle(&args.bundle)?;
     if let Some(dim) = args.dim.filter(|dim| !bundle.dims().contains(dim)) {
         return Err(bad_input(format!("--dim {dim} was not trained; give one of {:?}", bundle.dims())));

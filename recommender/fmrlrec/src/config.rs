@@ -196,16 +196,6 @@ impl ModelConfig {
             dims,
             "at most 16 dims of at most 8192",
         )?;
-        let narrow = |slice: &std::ops::Range<usize>| self.vector_norm && slice.len() < LEAST_NORMED;
-        check(
-            !slices(dims).iter().any(narrow),
-            "model.nesting_dims",
-            dims,
-            format_args!(
-                "each must add {LEAST_NORMED} columns at least to the one before it with model.vector_norm, which norms \
-                 what each adds: leave dims out"
-            ),
-        )?;
         check((1..=32).contains(&self.blocks), "model.blocks", self.blocks, "must be in 1..=32")?;
         let radii = 0.0 <= self.r_min && self.r_min < self.r_max && self.r_max < 1.0;
         check(radii, "model.r_min, r_max", (self.r_min, self.r_max), "must rise within 0..1")
@@ -248,6 +238,29 @@ impl TrainConfig {
         self.objective.exits.iter().map(exit).collect()
     }
 
+    /// Checks every value, and what would train and be of no use. A Bundle that was trained so all the same is read.
+    ///
+    /// # Errors
+    /// One sentence that names the field, its value and what is allowed.
+    pub fn validate_new(&self) -> Result<(), TrainError> {
+        self.validate()?;
+        let twice = (1..self.features.len()).find(|at| self.features[..*at].contains(&self.features[*at]));
+        if let Some(at) = twice {
+            return check(false, "features", &self.features[at], "is named twice; name it once");
+        }
+        let dims = &self.model.nesting_dims;
+        let narrow = |slice: &std::ops::Range<usize>| self.model.vector_norm && slice.len() < LEAST_NORMED;
+        check(
+            !slices(dims).iter().any(narrow),
+            "model.nesting_dims",
+            dims,
+            format_args!(
+                "each must add {LEAST_NORMED} columns at least to the one before it with model.vector_norm, which norms \
+                 what each adds: leave dims out"
+            ),
+        )
+    }
+
     /// Checks every value.
     ///
     /// # Errors
@@ -257,10 +270,6 @@ impl TrainConfig {
         let dims = &self.model.nesting_dims;
         let has_input = !self.features.is_empty() || self.model.item_embedding;
         check(has_input, "features", "is empty", "name a feature matrix of the Snapshot or set model.item_embedding")?;
-        let twice = (1..self.features.len()).find(|at| self.features[..*at].contains(&self.features[*at]));
-        if let Some(at) = twice {
-            return check(false, "features", &self.features[at], "is named twice; name it once");
-        }
         check(
             !self.features.is_empty() || self.model.projector_start == ProjectorStart::Normal,
             "model.projector_start",

@@ -88,12 +88,14 @@ pub fn evaluate(
 /// The Snapshot's items, which must be the Bundle's, and its split.
 fn items_and_split(bundle: &Bundle, snapshot: &Snapshot) -> Result<(Vec<Item>, LeaveOneOut), TrainError> {
     let items = snapshot.items()?;
-    let theirs = items.iter().map(|item| &item.key);
-    if !theirs.eq(bundle.items().iter().map(|item| &item.key)) {
+    let (theirs, ours) = (items.iter().map(|item| &item.key), bundle.items().iter().map(|item| &item.key));
+    if !theirs.clone().eq(ours.clone()) {
+        let (snapshot, bundle) = (items.len(), bundle.items().len());
+        let first = theirs.zip(ours).find(|(one, other)| one != other);
+        let first =
+            first.map_or(String::new(), |(one, other)| format!(" (the first that differs: {one:?}, {other:?})"));
         return Err(TrainError::Data(format!(
-            "the Snapshot's {} items are not the Bundle's {}: evaluate on the Snapshot it was trained on",
-            items.len(),
-            bundle.items().len()
+            "the Snapshot's {snapshot} items are not the Bundle's {bundle}{first}: evaluate on the Snapshot it was trained on"
         )));
     }
     let held = LeaveOneOut::new(snapshot.sequences()?);

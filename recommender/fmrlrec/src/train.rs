@@ -95,7 +95,7 @@ pub(crate) fn train_on<B: TrainingBackend>(
     observer: &mut dyn TrainObserver,
 ) -> Result<Report, TrainError> {
     let Job { snapshot, config, .. } = *job;
-    config.validate()?;
+    config.validate_new()?;
     let data = Data::read(snapshot)?;
     let name = run_name(job, &data.snapshot_sha256)?;
     // What may be refused comes before what takes long.

@@ -108,7 +108,7 @@ pub enum RetrievalError {
         ids: usize,
     },
     /// A predicate is too large.
-    #[error("a predicate of {count} {what} has more than {most}; split it, or make the Bitset yourself")]
+    #[error("a predicate of {count} {what} has more than {most}; ask for less at once")]
     Predicate {
         /// What there are too many of.
         what: &'static str,

@@ -155,6 +155,12 @@ impl ServiceConfig {
                 format!("{:?} is no header name; use one such as \"x-tier\"", self.tier_header),
             ));
         }
+        if self.bind.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+            return Err(broken(
+                "bind",
+                format!("{:?} is no address with a port up to 65535; use one such as \"127.0.0.1:8080\"", self.bind),
+            ));
+        }
         if let Some(name) = self.access.published().filter(|_| !is_loopback(&self.bind)) {
             let reason = format!(
                 "{name:?} is a key of the example config, which everybody knows, and bind = {:?} lets other machines \
@@ -198,6 +204,10 @@ impl ServiceConfig {
         ];
         for (field, value, most) in sizes {
             in_range(field, value as u64, most as u64)?;
+        }
+        if server.blocking_threads < 2 {
+            let reason = "1 leaves no thread to events while items change or the catalogue is searched; use 2 or more";
+            return Err(broken("server.blocking_threads", reason.to_owned()));
         }
         at_most("limits.added_items", limits.added_items as u64, MAX_ADDED)?;
         at_most("server.max_wait_us", server.max_wait_us, MAX_WAIT_US)?;

@@ -52,10 +52,9 @@ pub(crate) struct Serving {
     pub(crate) bundle_folder: PathBuf,
     /// Held while a Bundle is loaded or tiers are changed: one at a time, each checked against the other.
     pub(crate) loading: Arc<tokio::sync::Mutex<()>>,
-    /// Item changes at once: they lay out tables, and must leave blocking threads to events.
-    item_changes: Arc<Semaphore>,
-    /// Searches of the catalogue at once: each reads every title, and must leave blocking threads to events.
-    catalogue_searches: Arc<Semaphore>,
+    /// Changes of items, which lay out tables, and searches of the catalogue, which read every title: as many at once as
+    /// leave half of a worker's blocking threads to events.
+    long_work: Arc<Semaphore>,
     draining: AtomicBool,
     /// Whether the last look for items that came or went failed.
     items_stale: AtomicBool,
@@ -109,8 +108,7 @@ impl Serving {
             recent: Recent::default(),
             bundle_folder: config.bundle.clone(),
             loading: Arc::default(),
-            item_changes: Arc::new(Semaphore::new(half_the_threads)),
-            catalogue_searches: Arc::new(Semaphore::new(half_the_threads)),
+            long_work: Arc::new(Semaphore::new(half_the_threads)),
             draining: AtomicBool::new(false),
             items_stale: AtomicBool::new(false),
             in_flight: Arc::new(Semaphore::new(config.server.max_in_flight)),
@@ -215,7 +213,7 @@ pub(crate) async fn changing_items<T: Send + 'static>(
     serving: &web::Data<Serving>,
     work: impl FnOnce(&Serving) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let turn = Arc::clone(&serving.item_changes).acquire_owned().await.map_err(Problem::internal)?;
+    let turn = Arc::clone(&serving.long_work).acquire_owned().await.map_err(Problem::internal)?;
     let work = move |serving: &Serving| {
         // As in `holding`: the turn is the work's.
         let _turn = turn;
@@ -233,7 +231,7 @@ pub(crate) async fn searching_catalogue<T: Send + 'static>(
     serving: &web::Data<Serving>,
     work: impl FnOnce(&Serving) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let turn = Arc::clone(&serving.catalogue_searches).acquire_owned();
+    let turn = Arc::clone(&serving.long_work).acquire_owned();
     let Ok(turn) = tokio::time::timeout(CATALOGUE_WAIT, turn).await else {
         return Err(busy(serving, "catalogue", "too many searches of the catalogue are running"));
     };

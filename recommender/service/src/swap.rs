@@ -96,7 +96,9 @@ async fn load_alone(serving: &web::Data<Serving>, wish: SwapWish) -> Result<Swap
         tracing::warn!(detail = problem.detail, "a bundle was refused; the old one keeps serving");
     })?;
     if report.switched {
-        report.warmed_users = switch(serving, next).await?;
+        let before = switch(serving, next).await?;
+        serving.metrics.bundles_are(&serving.bundle);
+        report.warmed_users = take_over(serving, before).await;
     } else if !dry_run {
         tracing::info!(bundle_id = next.bundle.id(), permille, shadow, "a bundle is on trial");
         serving.bundle.set_trial(Some(Trial { served: next, permille, shadow }));
@@ -105,11 +107,15 @@ async fn load_alone(serving: &web::Data<Serving>, wish: SwapWish) -> Result<Swap
     Ok(report)
 }
 
-/// Ends a trial; without one, serves the Bundle before this one again.
+/// Ends a trial; without one, serves the Bundle before this one again, once. It goes on when the caller goes away.
 ///
 /// # Errors
 /// 409 if there is none or a load runs, or if the live tiers do not fit it.
-pub(crate) async fn roll_back(serving: &web::Data<Serving>) -> Result<(), Problem> {
+pub(crate) async fn roll_back(serving: web::Data<Serving>) -> Result<(), Problem> {
+    actix_web::rt::spawn(async move { roll_back_alone(&serving).await }).await.map_err(Problem::internal)?
+}
+
+async fn roll_back_alone(serving: &web::Data<Serving>) -> Result<(), Problem> {
     let Ok(_one_at_a_time) = serving.loading.try_lock() else {
         return Err(Problem::conflict("another admin change is running; try again when it is done"));
     };
@@ -125,16 +131,17 @@ pub(crate) async fn roll_back(serving: &web::Data<Serving>) -> Result<(), Proble
         )
     })?;
     serving.tiers.fits(&previous.bundle.shape()).map_err(|error| Problem::conflict(error.to_string()))?;
-    switch(serving, previous).await?;
+    let before = switch(serving, previous).await?;
     // A second call, of a script that tries again, must not bring back what was gone back from.
     serving.bundle.forget_previous();
     serving.metrics.bundles_are(&serving.bundle);
     serving.metrics.swaps.with_label_values(&["rolled_back"]).inc();
+    take_over(serving, before).await;
     Ok(())
 }
 
-/// Gives the number of users whose vectors were computed anew.
-async fn switch(serving: &web::Data<Serving>, next: Arc<ServedBundle>) -> Result<usize, Problem> {
+/// Serves `next`; gives what was served before.
+async fn switch(serving: &web::Data<Serving>, next: Arc<ServedBundle>) -> Result<View, Problem> {
     // Items that came while it was looked at, or while it was out of service.
     let (shared, refreshed) = (serving.clone(), Arc::clone(&next));
     let refresh = move || refreshed.refresh_items(shared.store.store(), shared.limits.added_items);
@@ -146,13 +153,16 @@ async fn switch(serving: &web::Data<Serving>, next: Arc<ServedBundle>) -> Result
     serving.bundle.set_trial(None);
     let before = serving.bundle.view();
     serving.bundle.swap(next);
+    Ok(before)
+}
+
+/// Computes the vectors of known users anew after a switch; gives their number. Those that could not be are computed when
+/// they ask.
+async fn take_over(serving: &web::Data<Serving>, before: View) -> usize {
     let shared = serving.clone();
-    let take_over = move || shared.store.take_over(&before, &shared.bundle.view(), Instant::now() + WARM_UP);
-    // It is served: those that could not be computed now are when they ask.
-    let warmed = web::block(take_over).await.map_err(Problem::internal)?;
-    Ok(warmed
-        .inspect_err(|problem| tracing::error!(detail = problem.detail, "users are computed as they come"))
-        .unwrap_or(0))
+    let work = move || shared.store.take_over(&before, &shared.bundle.view(), Instant::now() + WARM_UP);
+    let done = web::block(work).await.map_err(Problem::internal).and_then(|done| done);
+    done.inspect_err(|problem| tracing::error!(detail = problem.detail, "users are computed as they come")).unwrap_or(0)
 }
 
 /// A folder by name beside the configured one: a caller chooses among Bundles, not among paths.

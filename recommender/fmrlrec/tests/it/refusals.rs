@@ -101,6 +101,15 @@ fn a_damaged_bundle_is_refused_by_name() {
     resealed("/train/model/nesting_dims", serde_json::json!([16, 8]), "model.nesting_dims = [16, 8]");
     resealed("/train/model/blocks", serde_json::json!(1_000_000), "model.blocks");
     resealed("/train/objective/dim_weights", serde_json::json!([]), "objective.dim_weights = []");
+    // What is refused since then is read.
+    let twice = serde_json::json!(["text", "text"]);
+    let (config, manifest) = (bytes(&output, "config.json"), bytes(&output, "bundle.json"));
+    let mut old: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    old["train"]["features"] = twice;
+    reseal(&output, &old.to_string());
+    assert!(Bundle::open(&output).is_ok());
+    std::fs::write(output.join("config.json"), config).unwrap();
+    std::fs::write(output.join("bundle.json"), manifest).unwrap();
     resealed("/train/max_len", serde_json::json!(0), "max_len = 0");
     resealed("/feature_dim", serde_json::json!(u32::MAX), "feature_dim");
     resealed("/feature_widths", serde_json::json!([1, 2]), "feature_widths");

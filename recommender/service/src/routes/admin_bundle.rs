@@ -134,6 +134,6 @@ pub(crate) async fn roll_back(
     serving: web::Data<Serving>,
     id: RequestId,
 ) -> Result<web::Json<BundlesResponse>, Problem> {
-    swap::roll_back(&serving).await?;
+    swap::roll_back(serving.clone()).await?;
     Ok(web::Json(describe(&serving, id)))
 }

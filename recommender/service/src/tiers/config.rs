@@ -90,7 +90,10 @@ pub(crate) fn validate_tiers(tiers: &[TierConfig], trained: &BundleShape, max_k:
         validate_dims(tier, &trained.dims)?;
         validate_depth(tier, trained)?;
         validate_block_dims(tier, trained)?;
-        validate_limits(tier, max_k)?;
+        validate_limits(tier, max_k).map_err(|error| match error {
+            ServiceError::Config { field, reason } => broken(field, format!("{reason} (tier {name:?})")),
+            other => other,
+        })?;
         unique_values(tier, &mut values)?;
     }
     Ok(())

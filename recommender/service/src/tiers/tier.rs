@@ -102,10 +102,9 @@ impl Tier {
         let limiter = &self.limiters[key.unwrap_or(last).min(last)];
         limiter.check().map_err(|until| {
             let wait = until.wait_time_from(limiter.clock().now());
-            Problem::too_many(
-                format!("tier {:?} takes {} requests a second from one caller", self.name, self.config.rate_per_s),
-                wait,
-            )
+            let (name, rate) = (&self.name, self.config.rate_per_s);
+            let whom = if key.is_some() { "one API key" } else { "all callers without an API key together" };
+            Problem::too_many(format!("tier {name:?} takes {rate} requests a second from {whom}"), wait)
         })
     }
 
