@@ -207,8 +207,8 @@ pub(crate) fn admit(serving: &Serving, choice: &Choice, key: Option<usize>) -> R
     })
 }
 
-/// [`blocking`] for a change of an item. Changes wait for each other before they take a thread, within the
-/// request's time limit; those that wait together are laid out together.
+/// [`blocking`] for a change of an item. Changes wait for each other, and for searches of the catalogue, before they take
+/// a thread, within the request's time limit; those that wait together are laid out together.
 pub(crate) async fn changing_items<T: Send + 'static>(
     serving: &web::Data<Serving>,
     work: impl FnOnce(&Serving) -> Result<T, Problem> + Send + 'static,
