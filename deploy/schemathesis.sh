@@ -6,7 +6,7 @@
 # Starts `recommender serve` on a free port with state of its own and a key for every scope, generates
 # requests from /openapi.json and checks every answer against it; ends with schemathesis's exit code.
 # Everything is on loopback. Needs Python with schemathesis: RECOMMENDER_PYTHON names it (python3 if not
-# set). SCHEMATHESIS_EXAMPLES (50) is the number of cases an operation; RECOMMENDER_BIN names a built
+# set). SCHEMATHESIS_EXAMPLES (50) is the number of cases an operation; RECOMMENDER_PROGRAM names a built
 # `recommender`, so that nothing is built.
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -21,7 +21,7 @@ if ! "$python" -c 'import schemathesis' 2>/dev/null; then
     echo "$python has no schemathesis: pip install schemathesis, or name another by RECOMMENDER_PYTHON" >&2
     exit 2
 fi
-bin="${RECOMMENDER_BIN:-}"
+bin="${RECOMMENDER_PROGRAM:-}"
 if [[ -z "$bin" ]]; then
     (cd "$root" && cargo build --release) >&2
     bin="$root/target/release/recommender"

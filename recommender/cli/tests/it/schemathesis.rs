@@ -18,7 +18,7 @@ fn the_service_is_what_its_description_says() {
     let examples = if std::env::var("RECOMMENDER_SLOW_TESTS").is_ok_and(|value| value == "1") { "200" } else { "15" };
     let done = Command::new(&script)
         .arg(text(&bundle))
-        .env("RECOMMENDER_BIN", env!("CARGO_BIN_EXE_recommender"))
+        .env("RECOMMENDER_PROGRAM", env!("CARGO_BIN_EXE_recommender"))
         .env("SCHEMATHESIS_EXAMPLES", examples)
         .output()
         .unwrap();
