@@ -30,6 +30,7 @@ mod model_card;
 pub mod ops;
 mod params;
 mod report;
+mod schedule;
 mod train;
 mod user_state;
 mod whitening;

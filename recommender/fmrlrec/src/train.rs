@@ -17,6 +17,7 @@ use crate::model::FmrlRec;
 use crate::model::principal::Principal;
 use crate::ops::host_values;
 use crate::params::{check_finite, load_params, named_params};
+use crate::schedule::learning_rate;
 use crate::{
     Bundle, CpuTraining, DimQuality, EpochLine, ProjectorStart, Report, TrainConfig, TrainError, TrainObserver,
     TrainingBackend,
@@ -222,7 +223,7 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
             }
             let loss = self
                 .learner
-                .step(batch, features, &objective, learning_rate(config, self.progress.step, total_steps))
+                .step(batch, features, &objective, learning_rate(&config.optimizer, self.progress.step, total_steps))
                 .map_err(|what| TrainError::Diverged { epoch: epoch + 1, what })?;
             self.progress.step += 1;
             self.progress.batch = index + 1;
@@ -232,7 +233,7 @@ impl<'a, B: TrainingBackend> Run<'a, B> {
         let params = self.params()?;
         // Validation takes other memory than a step: if it is too much, the epoch is not lost.
         self.save(&params)?;
-        let rate = learning_rate(config, self.progress.step - 1, total_steps);
+        let rate = learning_rate(&config.optimizer, self.progress.step - 1, total_steps);
         let line = self.finish_epoch(held, features, batches.len(), rate, &params);
         observer.epoch(&line);
         self.progress.curves.push(line);
@@ -333,67 +334,7 @@ pub(crate) fn checkpoint_path(output: &Path) -> PathBuf {
     output.with_file_name(name)
 }
 
-/// Linear warm-up, then half a cosine down to `final_rate` of the peak.
-fn learning_rate(config: &TrainConfig, step: u64, total: u64) -> f64 {
-    let optimizer = &config.optimizer;
-    if step < optimizer.warmup_steps {
-        return optimizer.learning_rate * (step + 1) as f64 / optimizer.warmup_steps as f64;
-    }
-    let done = (step - optimizer.warmup_steps) as f64 / total.saturating_sub(optimizer.warmup_steps).max(1) as f64;
-    let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos());
-    optimizer.learning_rate * (optimizer.final_rate + (1.0 - optimizer.final_rate) * cosine)
-}
-
 /// The metric at the largest dim.
 fn metric_of(quality: &[DimQuality], metric: &str) -> f64 {
     quality.last().and_then(|largest| largest.metrics.get(metric)).copied().unwrap_or(0.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(warmup_steps: u64) -> TrainConfig {
-        let config = serde_json::json!({
-            "features": ["text"], "seed": 1, "epochs": 1, "max_len": 8, "batch_positions": 8, "dropout": 0.0,
-            "model": {
-                "nesting_dims": [4], "blocks": 1, "r_min": 0.0, "r_max": 0.9, "item_embedding": false,
-                "projector_start": "normal", "vector_norm": false,
-            },
-            "objective": { "dim_weights": [1.0], "scaled_logits": false, "distillation": 0.0 },
-            "optimizer": {
-                "learning_rate": 0.4, "warmup_steps": warmup_steps, "final_rate": 0.1, "weight_decay": 0.0,
-                "clip_norm": 5.0,
-            },
-            "early_stopping": { "metric": "ndcg@10", "patience": 1 },
-        });
-        serde_json::from_value(config).unwrap()
-    }
-
-    #[test]
-    fn the_learning_rate_rises_to_its_peak_and_falls_to_its_last_share() {
-        // A peak of 0.4, of which 0.1 is left at the end; steps from 0.
-        let check = |warmup_steps: u64, total: u64, step: u64, expect: f64| {
-            let rate = learning_rate(&config(warmup_steps), step, total);
-            assert!((rate - expect).abs() < 1e-12, "step {step} of {total}, {warmup_steps} to warm up: {rate}");
-        };
-        check(5, 105, 0, 0.08);
-        check(5, 105, 4, 0.4);
-        check(5, 105, 5, 0.4);
-        check(5, 105, 55, 0.22);
-        check(5, 105, 105, 0.04);
-        // A last epoch may have a few more steps than the first.
-        check(5, 105, 109, 0.04);
-        check(0, 100, 0, 0.4);
-        check(0, 100, 100, 0.04);
-        // A run that ends before it is warm only rises.
-        check(100, 10, 0, 0.004);
-        check(100, 10, 9, 0.04);
-    }
-
-    #[test]
-    fn the_learning_rate_falls_at_every_step_after_its_peak() {
-        let rates: Vec<f64> = (5..=105).map(|step| learning_rate(&config(5), step, 105)).collect();
-        assert!(rates.windows(2).all(|pair| pair[1] < pair[0]), "{rates:?}");
-    }
 }
