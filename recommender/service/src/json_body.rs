@@ -129,5 +129,6 @@ mod tests {
         check(r#"{"_time": ", expected u8 "}"#, "string \", expected u8 \", expected a whole number");
         check("3", "invalid type: integer `3`, expected an object at line 1 column 1");
         check("{", "EOF while parsing");
+        check(" [1, 2, 3, 4.0, \"x\"]", "it is a list; send an object");
     }
 }

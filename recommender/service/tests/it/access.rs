@@ -151,3 +151,21 @@ fn a_rate_counts_for_each_key_and_for_all_others_together() {
         "recommender_http_requests_total{dim=\"none\",route=\"/admin/v1/tiers\",status=\"401\",tier=\"none\"} 1\n";
     assert!(metrics.contains(refused), "{metrics}");
 }
+
+#[test]
+fn item_changes_need_a_key_with_the_scope_items_in_any_case() {
+    let server = Server::start();
+    for method in ["PUT", "DELETE"] {
+        let change = |api_key: &str| call(&server, method, "/v1/items/x", api_key, "{}");
+        assert_eq!((change("").status, change("wrong").status), (401, 401));
+        for api_key in ["key-of-ada", "key-of-root"] {
+            let reply = change(api_key);
+            assert_eq!(reply.status, 403);
+            assert!(reply.text.contains("lacks the scope items"), "{}", reply.text);
+        }
+    }
+    let closed = Server::with(|config| config.access.keys.retain(|key| key.name != "keeper"));
+    let reply = call(&closed, "PUT", "/v1/items/x", "key-of-keeper", "{}");
+    assert_eq!(reply.status, 403);
+    assert!(reply.text.contains("item changes are off"), "{}", reply.text);
+}

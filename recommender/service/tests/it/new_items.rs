@@ -321,29 +321,6 @@ fn a_removed_item_is_hidden_under_the_next_bundle_until_it_is_put() {
     assert_eq!(server.client.get("/v1/items/i31").status, 200);
 }
 
-#[test]
-fn changes_need_a_key_with_the_scope_items_in_any_case() {
-    let server = Server::start();
-    let body = json!({"features": {"text": between(1, 2)}}).to_string();
-    let call = |server: &Server, method: &str, api_key: &str| {
-        let headers = [("content-type", "application/json"), ("x-api-key", api_key)];
-        server.client.call(method, "/v1/items/x", if api_key.is_empty() { &headers[..1] } else { &headers }, &body)
-    };
-    for method in ["PUT", "DELETE"] {
-        assert_eq!(call(&server, method, "").status, 401);
-        assert_eq!(call(&server, method, "wrong").status, 401);
-        for api_key in ["key-of-ada", "key-of-root"] {
-            let reply = call(&server, method, api_key);
-            assert_eq!(reply.status, 403);
-            assert!(reply.text.contains("lacks the scope items"), "{}", reply.text);
-        }
-    }
-    let closed = Server::with(|config| config.access.keys.retain(|key| key.name != "keeper"));
-    let reply = call(&closed, "PUT", "key-of-keeper");
-    assert_eq!(reply.status, 403);
-    assert!(reply.text.contains("item changes are off"), "{}", reply.text);
-}
-
 /// What a stream brings, within a second and without a call.
 #[test]
 fn an_upsert_with_vectors_makes_an_item_and_one_that_cannot_be_placed_is_left_out() {
